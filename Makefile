@@ -1,0 +1,35 @@
+# Everything a contributor types. `make demo` and `make test` work on a fresh clone with only Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: setup demo test check generate bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	PYTHON="$(PYTHON)" sh tools/setup.sh "$(VENV)"
+	@touch $(STAMP)
+
+demo: setup ## make a small board data set, train, evaluate, run inference, show the result
+	sh tools/demo.sh $(abspath $(BIN)) demo
+
+test: setup ## the whole test suite with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: setup ## what to run before a commit: lint, types, drift of generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/skillrun bank check
+
+generate: setup ## rewrite schemas, spec templates and reference tables from the config classes
+	$(BIN)/skillrun bank generate
+
+bench: setup ## measurements, each a table
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/corridor.py
+
+clean:
+	rm -rf $(VENV) demo build dist

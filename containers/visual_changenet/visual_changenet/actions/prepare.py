@@ -1,0 +1,20 @@
+"""What every action does first: check rules across keys and tell the session what was changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from visual_changenet.config.rules import RuleError, apply_rules
+from visual_changenet.errors import SpecError
+
+
+def check_rules(spec: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The spec with values clamped, and one notice per change.
+
+    Raises:
+        SpecError: ``E_SPEC_RULE`` where two keys contradict each other.
+    """
+    try:
+        return apply_rules(spec)
+    except RuleError as error:
+        raise SpecError("E_SPEC_RULE", str(error), error.fix) from error

@@ -1,0 +1,104 @@
+"""What evaluate and inference share: the model from a checkpoint, and a score for every row."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+
+from visual_changenet.checkpoints import load_weights, read_checkpoint
+from visual_changenet.data.classify import ClassifyDataset, Split
+from visual_changenet.data.loaders import eval_loader
+from visual_changenet.device import autocast, choose_device, set_threads
+from visual_changenet.events import Progress
+from visual_changenet.metrics import Scores
+from visual_changenet.models import ClassifyNetwork, build_model
+from visual_changenet.session import Session
+
+# What the weights were trained for; the spec given to evaluate or inference does not change it.
+INHERITED = (
+    "task",
+    "model.backbone.type",
+    "model.backbone.feat_downsample",
+    "model.classify.difference_module",
+    "model.classify.embed_dec",
+    "model.classify.embedding_vectors",
+    "model.classify.learnable_difference_modules",
+    "model.decode_head",
+    "dataset.classify.image_height",
+    "dataset.classify.image_width",
+    "dataset.classify.num_input",
+    "dataset.classify.num_classes",
+    "dataset.classify.num_golden",
+    "dataset.classify.input_map",
+    "dataset.classify.concat_type",
+    "dataset.classify.grid_map",
+    "dataset.classify.align",
+    "dataset.classify.augmentation_config.rgb_input_mean",
+    "dataset.classify.augmentation_config.rgb_input_std",
+)
+
+
+def inherit(spec: dict[str, Any], trained: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The spec with the ``INHERITED`` keys of the checkpoint's spec, and a notice per changed key."""
+    merged, notices = copy.deepcopy(spec), []
+    for key in INHERITED:
+        *parents, last = key.split(".")
+        target, source = merged, trained
+        for name in parents:
+            target, source = target[name], source.get(name, {})
+        if last not in source or target.get(last) == source[last]:
+            continue
+        if target.get(last) is not None:
+            notices.append(f"{key} is {source[last]} as in the checkpoint, not {target[last]}.")
+        target[last] = copy.deepcopy(source[last])
+    return merged, notices
+
+
+def open_model(session: Session) -> tuple[ClassifyNetwork, torch.device]:
+    """The network of ``<action>.checkpoint`` in evaluation mode; the session's spec takes over its geometry."""
+    key = f"{session.action}.checkpoint"
+    path = session.spec[session.action]["checkpoint"]
+    content = read_checkpoint(path, key)
+    notices = ["the checkpoint has no spec of its own; the given one is used as it is."]
+    if isinstance(content.get("spec"), dict):
+        session.spec, notices = inherit(session.spec, content["spec"])
+        session.save_spec()
+    device, threads = choose_device(session.spec), set_threads(session.spec)
+    session.environment |= {"torch": torch.__version__, "threads": threads}
+    session.start(device.type)
+    for text in notices:
+        session.notice(text)
+    session.status.write("RUNNING", f"Loading checkpoint: {path}")
+    model = build_model(session.spec)
+    load_weights(model, content, path)
+    model.eval()
+    return model.to(device, memory_format=torch.channels_last), device  # type: ignore[call-overload]
+
+
+def score_rows(
+    session: Session, model: ClassifyNetwork, device: torch.device, split: Split
+) -> tuple[ClassifyDataset, Scores]:
+    """One score per CSV row, float64 (n,), in row order.
+
+    Raises:
+        CancelledError: after SIGINT or SIGTERM.
+    """
+    data = session.spec["dataset"]["classify"]
+    batch = session.spec[session.action].get("batch_size") or data["batch_size"]
+    loader = eval_loader(
+        data, split, batch_size=batch, seed=session.spec["train"]["seed"], pin=device.type == "cuda"
+    )
+    progress = Progress(session.events, session.action, len(loader))
+    scores: list[torch.Tensor] = []
+    with torch.inference_mode(), autocast(session.spec, device):
+        for step, (test, golden, _) in enumerate(loader, 1):
+            output = model(test.to(device, non_blocking=True), golden.to(device, non_blocking=True))
+            scores.append(model.score(output).float())
+            progress.update(step, len(test))
+            session.check_interrupted()
+    dataset = loader.dataset
+    assert isinstance(dataset, ClassifyDataset)
+    return dataset, np.asarray(torch.cat(scores).double().cpu().numpy())

@@ -1,0 +1,35 @@
+"""Names that published examples still use for keys that are spelled otherwise today."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+# old dotted key -> its present keys in the same section; several present keys share out a list.
+RENAMED: dict[str, tuple[str, ...]] = {
+    "model.decode_head.align_corner": ("align_corners",),
+    "dataset.classify.output_shape": ("image_height", "image_width"),
+}
+
+
+def with_present_names(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with old names replaced; a copy where something changed. A present name wins over an old one."""
+    for old in RENAMED:
+        *sections, last = old.split(".")
+        if last in _section(spec, sections):
+            spec = copy.deepcopy(spec)
+            node = _section(spec, sections)
+            value = node.pop(last)
+            present = RENAMED[old]
+            values = [value] if len(present) == 1 else value
+            if not isinstance(values, list) or len(values) != len(present):
+                raise ValueError(f"{old} needs a list of {len(present)} values for {', '.join(present)}")
+            for name, item in zip(present, values, strict=True):
+                node.setdefault(name, item)
+    return spec
+
+
+def _section(spec: Any, sections: list[str]) -> dict[str, Any]:
+    for name in sections:
+        spec = spec.get(name) if isinstance(spec, dict) else None
+    return spec if isinstance(spec, dict) else {}

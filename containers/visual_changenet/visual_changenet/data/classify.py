@@ -1,0 +1,165 @@
+"""The classify data set: pairs of test and golden images with a PASS / NO_PASS label."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from visual_changenet.data.align import find_shift, shifted
+from visual_changenet.data.augment import Augmenter, Draw
+from visual_changenet.data.images import ImageStore, Pixels
+from visual_changenet.data.table import Row, Table, read_table
+from visual_changenet.data.transforms import Normalise, combine
+from visual_changenet.errors import DataInvalidError, MissingFileError, SpecError
+from visual_changenet.models.geometry import classify_input_size
+
+Split = Literal["train", "validation", "test", "infer"]
+Item = tuple[Tensor, Tensor, Tensor]
+
+
+class ClassifyDataset(Dataset[Item]):
+    """Items are (test float32 (3,H,W), golden float32 (3,H,W) or (N,3,H,W), label float32 (1,): 0 PASS, 1 defect).
+
+    Args:
+        data: the resolved ``dataset.classify`` section.
+        split: which of its four sub-sections names the CSV and the images.
+        seed: fixes the choice of goldens where num_golden > 1.
+
+    Raises:
+        MissingFileError: the CSV or the images folder does not exist.
+        DataInvalidError: the CSV or an image can not be used; the message names file and row.
+        SpecError: lights and num_input disagree.
+    """
+
+    def __init__(self, data: dict[str, Any], split: Split, seed: int = 1234) -> None:
+        source, key = data[f"{split}_dataset"], f"dataset.classify.{split}_dataset"
+        self.table: Table = read_table(source["csv_path"] or "", key=f"{key}.csv_path")
+        self.images_dir = _folder(source["images_dir"], f"{key}.images_dir")
+        self.extension: str = data["image_ext"]
+        self.suffixes = light_suffixes(data)
+        self.columns = data["grid_map"]["x"] if data["concat_type"] == "grid" and data["num_input"] > 1 else 1
+        classify_input_size(data)
+        self.num_golden: int = data["num_golden"]
+        self.align = bool(data.get("align"))
+        self.seed = seed
+        options = data["augmentation_config"]
+        self.normalise = Normalise(options["rgb_input_mean"], options["rgb_input_std"])
+        size = (data["image_height"], data["image_width"])
+        augmented = split == "train" and options["augment"]
+        self.augmenter = Augmenter(options, size) if augmented else None
+        resample = Image.Resampling.BICUBIC if augmented else Image.Resampling.BILINEAR
+        expected = 2 * len(self.table.rows) * len(self.suffixes) * max(1, data["workers"])
+        self.store = ImageStore(size, resample, expected=expected)
+        self._rng: random.Random | None = None
+        self._shifts: dict[int, tuple[int, int]] = {}
+        self._check_files()
+
+    def __len__(self) -> int:
+        return len(self.table.rows)
+
+    def targets(self) -> list[int]:
+        """0 PASS, 1 defect, in row order."""
+        return [row.target for row in self.table.rows]
+
+    def paths(self, row: Row, folder: str) -> list[Path]:
+        """The files of one object, one per light, in input_map order."""
+        stem = self.images_dir / row.cells[folder]
+        return [stem / f"{row.cells['object_name']}{suffix}{self.extension}" for suffix in self.suffixes]
+
+    def golden_paths(self, row: Row) -> list[list[Path]]:
+        """Files per golden and light. With several goldens ``golden_path`` is a folder to choose from.
+
+        The choice depends on the seed and the folder only, so it is the same in every evaluation.
+        """
+        if self.num_golden == 1:
+            return [self.paths(row, "golden_path")]
+        folder = self.images_dir / row.cells["golden_path"]
+        endings = [f"{suffix}{self.extension}" for suffix in self.suffixes]
+        found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        stems = sorted({name[: -len(e)] for name in found for e in endings if name.endswith(e)})
+        if not stems:
+            raise self._row_error(row, "E_DATA_IMAGE_MISSING", f"{folder} has no image {endings[0]!r}")
+        rng = random.Random(zlib.crc32(str(folder).encode()) ^ (self.seed & 0xFFFFFFFF))
+        enough = len(stems) >= self.num_golden
+        chosen = rng.sample(stems, self.num_golden) if enough else rng.choices(stems, k=self.num_golden)
+        return [[folder / f"{stem}{ending}" for ending in endings] for stem in chosen]
+
+    def pixels(self, index: int) -> tuple[list[Pixels], list[list[Pixels]]]:
+        """uint8 images before augmentation: test lights, and the lights of each golden. Registered if asked."""
+        row = self.table.rows[index]
+        test = [self.store.get(path) for path in self.paths(row, "input_path")]
+        goldens = [[self.store.get(path) for path in paths] for paths in self.golden_paths(row)]
+        if self.align:
+            if index not in self._shifts:
+                self._shifts[index] = find_shift(combine(test, 1), combine(goldens[0], 1))
+            test = [shifted(image, *self._shifts[index]) for image in test]
+        return test, goldens
+
+    def __getitem__(self, index: int) -> Item:
+        test, goldens = self.pixels(index)
+        draw = self.augmenter.draw(self._random()) if self.augmenter else Draw()
+        unit = self._tensor(test, draw)
+        references = [self._tensor(golden, draw) for golden in goldens]
+        golden = references[0] if self.num_golden == 1 else torch.stack(references)
+        return unit, golden, torch.tensor([float(self.table.rows[index].target)])
+
+    def _tensor(self, lights: list[Pixels], draw: Draw) -> Tensor:
+        if self.augmenter is not None:
+            lights = [draw.apply(image) for image in lights]
+        return self.normalise(combine(lights, self.columns))
+
+    def _random(self) -> random.Random:
+        # torch.initial_seed() is the run's seed here, and a distinct seed in every loader worker.
+        if self._rng is None:
+            self._rng = random.Random(torch.initial_seed())
+        return self._rng
+
+    def _check_files(self) -> None:
+        known: dict[Path, bool] = {}
+        for row in self.table.rows:
+            for path in [*self.paths(row, "input_path"), *(p for g in self.golden_paths(row) for p in g)]:
+                if path not in known:
+                    known[path] = path.is_file()
+                if not known[path]:
+                    raise self._row_error(row, "E_DATA_IMAGE_MISSING", f"there is no image {path}")
+
+    def _row_error(self, row: Row, code: str, what: str) -> DataInvalidError:
+        return DataInvalidError(
+            code,
+            f"{self.table.path} row {row.line}: {what}.",
+            "correct the row, dataset.classify.image_ext, input_map or images_dir",
+        )
+
+
+def light_suffixes(data: dict[str, Any]) -> list[str]:
+    """File name suffixes in the order of input_map's keys; its integer values do not matter.
+
+    Raises:
+        SpecError: ``E_SPEC_LIGHTS`` where the number of lights is not num_input.
+    """
+    lights = data.get("input_map") or {}
+    count = len(lights) or 1
+    if count != data["num_input"]:
+        raise SpecError(
+            "E_SPEC_LIGHTS",
+            f"dataset.classify.input_map names {count} image(s) per object, but num_input is {data['num_input']}.",
+            f"set dataset.classify.num_input to {count}, or correct input_map",
+        )
+    return [f"_{name}" for name in lights] or [""]
+
+
+def _folder(value: str | None, key: str) -> Path:
+    if not value or not Path(value).is_dir():
+        raise MissingFileError(
+            "E_DATA_FOLDER_MISSING",
+            f"{key} is {value!r}, which is not a folder.",
+            f"set {key} to the images' folder",
+        )
+    return Path(value)

@@ -1,0 +1,35 @@
+"""From uint8 pixels to the tensors the network reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visual_changenet.data.images import Pixels
+
+
+class Normalise:
+    """``(x / 255 - mean) / std`` per channel by table look-up, exact in float32."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        levels = np.arange(256, dtype=np.float32) / np.float32(255)
+        centre, spread = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        self.tables = ((levels[None] - centre[:, None]) / spread[:, None]).astype(np.float32)
+
+    def __call__(self, image: Pixels) -> Tensor:
+        """uint8 (H, W, 3) -> float32 (3, H, W)."""
+        out = np.empty((3, *image.shape[:2]), np.float32)
+        for channel, table in enumerate(self.tables):
+            np.take(table, image[:, :, channel], out=out[channel], mode="clip")
+        return torch.from_numpy(out)
+
+
+def combine(lights: list[Pixels], columns: int) -> Pixels:
+    """Lay images of one size out in rows of ``columns``, in order: uint8 (rows * H, columns * W, 3)."""
+    if len(lights) == 1:
+        return lights[0]
+    rows = [lights[i : i + columns] for i in range(0, len(lights), columns)]
+    return np.concatenate([np.concatenate(row, axis=1) if columns > 1 else row[0] for row in rows], axis=0)

@@ -1,0 +1,95 @@
+"""Scores of a PASS / NO_PASS decision: score > margin means defect."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+Targets = NDArray[np.int64]
+OVERKILL_LIMITS = {"1pct": 0.01, "5pct": 0.05}
+
+
+def decision_metrics(scores: Scores, targets: Targets, margin: float) -> dict[str, float]:
+    """Documented percentages at a margin.
+
+    Args:
+        scores: (n,) defect scores. targets: (n,) 0 PASS, 1 defect.
+
+    Returns:
+        acc (of all), defect_acc (of the defects, 0 without any), fpr and fnr (both of **all** samples).
+    """
+    called = scores > margin
+    defect = targets == 1
+    total, defects = max(len(targets), 1), int(defect.sum())
+    return {
+        "acc": 100.0 * float((called == defect).sum()) / total,
+        "fpr": 100.0 * float((called & ~defect).sum()) / total,
+        "fnr": 100.0 * float((~called & defect).sum()) / total,
+        "defect_acc": 100.0 * float((called & defect).sum()) / defects if defects else 0.0,
+    }
+
+
+def ranking_metrics(scores: Scores, targets: Targets) -> dict[str, float]:
+    """average_precision and auroc (0..1); empty where a class is absent."""
+    defects = int((targets == 1).sum())
+    if defects == 0 or defects == len(targets):
+        return {}
+    import torch
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+    # Ranks keep order and ties and lie in 0..1, where torchmetrics does not squash them.
+    ranks = np.unique(scores, return_inverse=True)[1].astype(np.float64) / len(scores)
+    predicted, wanted = torch.from_numpy(ranks), torch.from_numpy(targets)
+    return {
+        "average_precision": float(binary_average_precision(predicted, wanted)),
+        "auroc": float(binary_auroc(predicted, wanted)),
+    }
+
+
+def recall_at_overkill(scores: Scores, targets: Targets, limit: float) -> tuple[float, float]:
+    """The best defect recall (0..1) with at most ``limit`` of the PASS samples called defect, and its margin.
+
+    The margin is the smallest that keeps the limit. Without PASS samples the margin is below every score.
+    """
+    passes, defects = np.sort(scores[targets == 0])[::-1], scores[targets == 1]
+    allowed = math.floor(limit * len(passes) + 1e-9)
+    margin = float(passes[allowed]) if allowed < len(passes) else float(np.nextafter(scores.min(), -np.inf))
+    recall = float((defects > margin).mean()) if len(defects) else 0.0
+    return recall, margin
+
+
+def inspection_metrics(scores: Scores, targets: Targets, margin: float) -> dict[str, float]:
+    """What a line cares about: escapes (defects passed), overkill (good parts called defect), both 0..1."""
+    called, defect = scores > margin, targets == 1
+    counts = {
+        "true_defects": int((called & defect).sum()),
+        "escapes": int((~called & defect).sum()),
+        "false_calls": int((called & ~defect).sum()),
+        "true_passes": int((~called & ~defect).sum()),
+    }
+    out: dict[str, float] = {
+        "num_samples": len(targets),
+        "num_defects": int(defect.sum()),
+        "num_passes": int((~defect).sum()),
+        **counts,
+        "escape_rate": counts["escapes"] / max(int(defect.sum()), 1),
+        "overkill_rate": counts["false_calls"] / max(int((~defect).sum()), 1),
+        "margin": margin,
+    }
+    for name, limit in OVERKILL_LIMITS.items():
+        recall, at = recall_at_overkill(scores, targets, limit)
+        out[f"recall_at_overkill_{name}"], out[f"margin_at_overkill_{name}"] = recall, at
+    return out
+
+
+def score_split(scores: Scores, targets: Targets, margin: float, prefix: str) -> dict[str, float]:
+    """``<prefix>_acc``, ``<prefix>_fpr`` and, where both classes are present, ``<prefix>_ap``."""
+    at_margin = decision_metrics(scores, targets, margin)
+    out = {f"{prefix}_acc": at_margin["acc"], f"{prefix}_fpr": at_margin["fpr"]}
+    ranking = ranking_metrics(scores, targets)
+    if ranking:
+        out[f"{prefix}_ap"] = ranking["average_precision"]
+    return out

@@ -1,0 +1,100 @@
+"""The learnable difference pyramid shared by the classify and the segment decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visual_changenet.models.layers import Dense, resize_map, to_nchw, to_nhwc
+
+# Folding costs one product of the kernel with the projection per call; it pays from about this many pixels.
+FOLD_FROM = 2048
+
+
+class ChannelProjection(nn.Module):
+    """A linear layer per pixel."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.proj = Dense(channels, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, E, H, W), channels-last in memory."""
+        return to_nchw(self.proj(to_nhwc(x)))
+
+
+def difference_module(width: int) -> nn.Sequential:
+    """Two 3x3 convolutions on the concatenated [test, golden] projections: 2E -> E channels."""
+    return nn.Sequential(
+        nn.Conv2d(2 * width, width, 3, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(width),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
+class DifferencePyramid(nn.Module):
+    """Base of the decoders: owns ``linear_c1..4`` and ``diff_c1..4`` (1 is the finest level).
+
+    Args:
+        channels: of the four backbone maps, fine to coarse.
+        strides: of the four backbone maps.
+        width: E, the decoder's width.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.strides = tuple(strides)
+        for level in (4, 3, 2, 1):
+            setattr(self, f"linear_c{level}", ChannelProjection(channels[level - 1], width))
+        for level in (4, 3, 2, 1):
+            setattr(self, f"diff_c{level}", difference_module(width))
+
+    def differences(self, test: Sequence[Tensor], golden: Sequence[Tensor], levels: int = 4) -> list[Tensor]:
+        """The ``levels`` coarsest difference maps, coarse to fine, each (B, E, H/s, W/s).
+
+        A finer map adds the upsampled next coarser one. Levels beyond ``levels`` are not computed.
+        """
+        maps: list[Tensor] = []
+        for level in (4, 3, 2, 1)[:levels]:
+            difference = self._difference(level, test[level - 1], golden[level - 1])
+            if maps:
+                difference = difference + resize_map(maps[-1], *difference.shape[-2:])
+            maps.append(difference)
+        return maps
+
+    def _difference(self, level: int, test: Tensor, golden: Tensor) -> Tensor:
+        project: ChannelProjection = getattr(self, f"linear_c{level}")
+        layers: nn.Sequential = getattr(self, f"diff_c{level}")
+        positions = test.shape[0] * test.shape[2] * test.shape[3]
+        if test.shape[1] < self.width and positions >= FOLD_FROM:
+            first = folded_convolution(layers[0], project.proj, test, golden)
+        else:
+            first = layers[0](torch.cat([project(test), project(golden)], dim=1))
+        out: Tensor = layers[1:](first)
+        return out
+
+
+def folded_convolution(conv: nn.Module, projection: nn.Linear, test: Tensor, golden: Tensor) -> Tensor:
+    """``conv(cat(projection(test), projection(golden)))`` with the projection folded into the kernel.
+
+    For C < E input channels this convolves 2C channels in place of 2E. The projection's bias is absent from the zero
+    padding, so near the border it counts only for the taps inside the image: a small map added afterwards.
+
+    Args:
+        conv: 3x3, 2E -> E. test, golden: (B, C, H, W). Returns (B, E, H, W).
+    """
+    assert isinstance(conv, nn.Conv2d)
+    with torch.autocast(test.device.type, enabled=False):
+        halves = conv.weight.unflatten(1, (2, projection.out_features))
+        kernel = torch.einsum("ohiyx,ic->ohcyx", halves, projection.weight).flatten(1, 2)
+        taps = torch.einsum("ohiyx,i->oyx", halves, projection.bias)[:, None]
+        inside = taps.new_ones(1, 1, *test.shape[-2:])
+        bias_map = F.conv2d(inside, taps, conv.bias, padding=1)
+    out = F.conv2d(torch.cat([test, golden], dim=1), kernel, padding=1)
+    return out + bias_map.to(out.dtype)

@@ -1,0 +1,39 @@
+"""Backends: places where a plan runs. All keep the same promises, written in `Backend`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from skillrun.errors import UsageError
+from skillrun.plan import Plan
+from skillrun.runfolder import RunFolder
+
+
+class Backend(Protocol):
+    """The contract of a backend.
+
+    1. `render` is pure: the exact request as JSON-able data; nothing is started, nothing is written.
+    2. `launch` sends that request and returns a handle (JSON-able) without waiting for the run.
+    3. A launched run outlives the launcher; its exit code lands in ``exit.json`` whoever watches.
+    4. `alive` tells the truth from the system, not from memory.
+    5. `stop` is idempotent and returns when nothing of the run is left.
+    """
+
+    name: str
+
+    def render(self, plan: Plan) -> dict[str, Any]: ...
+
+    def launch(self, plan: Plan) -> dict[str, Any]: ...
+
+    def alive(self, run: RunFolder) -> bool: ...
+
+    def stop(self, run: RunFolder, *, grace_s: float = 30.0) -> None: ...
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name (``auto`` is ``local`` while it is the only one); raises UsageError otherwise."""
+    if name in ("auto", "local"):
+        from skillrun.backends.local import LocalBackend
+
+        return LocalBackend()
+    raise UsageError("E_BACKEND_UNKNOWN", f"there is no backend {name!r}; there is: local", "--backend local")

@@ -1,0 +1,134 @@
+"""The local backend: the container's own command as a process on this host, with host paths and no container.
+
+The default where there is no Docker and no GPU. A supervisor process in a session of its own owns the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from skillrun.backends import supervisor
+from skillrun.errors import BackendError
+from skillrun.plan import Plan
+from skillrun.runfolder import RunFolder, write_atomic
+
+
+class LocalBackend:
+    """Keeps the promises of `skillrun.backends.Backend` with plain processes."""
+
+    name = "local"
+
+    def render(self, plan: Plan) -> dict[str, Any]:
+        """The exact command and the variables set for it."""
+        return {"backend": self.name, "argv": list(plan.argv), "env": dict(plan.env), "cwd": plan.run_dir}
+
+    def launch(self, plan: Plan) -> dict[str, Any]:
+        """Start the supervisor; returns its process id and start time.
+
+        Raises:
+            BackendError: the model's command is not installed here.
+        """
+        run = RunFolder(Path(plan.run_dir))
+        request = self.render(plan)
+        command = find_command(request["argv"][0])
+        write_atomic(run.path / "launch.json", json.dumps({**request, "argv": [command, *request["argv"][1:]]}) + "\n")
+        process = subprocess.Popen(
+            [sys.executable, str(Path(supervisor.__file__)), str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(run.path / "supervisor.log").open("ab"),
+            start_new_session=True,
+            cwd=run.path,
+        )
+        return {"pid": process.pid, "started": _start_ticks(process.pid), "host": socket.gethostname()}
+
+    def alive(self, run: RunFolder) -> bool:
+        """Whether the supervisor still runs; on another host it can not be asked and counts as alive."""
+        handle = run.read_record().get("handle") or {}
+        if handle.get("host") not in (None, socket.gethostname()):
+            return True
+        pid = handle.get("pid")
+        return isinstance(pid, int) and _process_state(pid) not in (None, "Z") and _same_process(pid, handle)
+
+    def stop(self, run: RunFolder, *, grace_s: float = 30.0) -> None:
+        """Ask the run to end (it writes a checkpoint first), then make it end."""
+        handle = run.read_record().get("handle") or {}
+        pid = handle.get("pid")
+        if not isinstance(pid, int) or not self.alive(run):
+            return
+        if handle.get("host") not in (None, socket.gethostname()):
+            raise BackendError("E_RUN_OTHER_HOST", f"the run is on {handle['host']}", f"stop it there: ssh {handle['host']}")
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while self.alive(run) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for child in _children(pid) if self.alive(run) else []:
+            os.killpg(child, signal.SIGKILL)
+        while self.alive(run) and time.monotonic() < deadline + 5:
+            time.sleep(0.05)
+
+
+def find_command(name: str) -> str:
+    """The model's command: beside this interpreter, else on PATH.
+
+    Raises:
+        BackendError: it is in neither place.
+    """
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise BackendError(
+            "E_LOCAL_NO_COMMAND", f"the command {name!r} is not installed on this host", "pip install 'skillrun[local]'"
+        )
+    return found
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat after the process name, or None where there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def _process_state(pid: int) -> str | None:
+    fields = _stat_fields(pid)
+    if fields:
+        return fields[0]
+    if Path("/proc/self/stat").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "R"
+    return "R"
+
+
+def _start_ticks(pid: int) -> str:
+    fields = _stat_fields(pid)
+    return fields[19] if fields and len(fields) > 19 else ""
+
+
+def _same_process(pid: int, handle: dict[str, Any]) -> bool:
+    """Process numbers are used again; the start time tells two processes apart."""
+    return not handle.get("started") or _start_ticks(pid) == handle["started"]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]

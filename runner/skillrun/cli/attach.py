@@ -1,0 +1,65 @@
+"""Watching a run from a terminal. Ctrl-C once detaches (the run goes on), twice stops the run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from skillrun.backends import get_backend
+from skillrun.cli.output import Output
+from skillrun.cli.progress import RunProgress
+from skillrun.errors import InterruptedRunError
+from skillrun.runfolder import RunFolder
+from skillrun.watch import RunStatus, follow, status
+
+SECOND_PRESS_S = 2.0
+
+
+class _Presses:
+    """Counts Ctrl-C while it is installed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._pressed_again = threading.Event()
+
+    def __enter__(self) -> _Presses:
+        self._before: Any = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _press(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count > 1:
+            self._pressed_again.set()
+
+    def again_within(self, seconds: float) -> bool:
+        """Whether the second press comes within that time."""
+        return self._pressed_again.wait(seconds)
+
+
+def attach(run: RunFolder, output: Output) -> RunStatus:
+    """Show a run until it ends.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; its message says what still runs and how to come back.
+    """
+    with _Presses() as presses:
+        with RunProgress(output) as progress:
+            progress.show_all(follow(run, stop=lambda: presses.count > 0))
+        found = status(run)
+        if presses.count == 0 or found.done:
+            return found
+        output.say(
+            f"\ndetached: {run.run_id} goes on.  come back: skillrun runs attach {run.run_id}  "
+            f"stop it: skillrun runs stop {run.run_id}  (Ctrl-C again now stops it)"
+        )
+        if not presses.again_within(SECOND_PRESS_S):
+            fix = f"skillrun runs attach {run.run_id}"
+            raise InterruptedRunError("E_DETACHED", f"detached; {run.run_id} is still running", fix)
+        output.say(f"stopping {run.run_id}: it writes a checkpoint first")
+        get_backend(str(run.read_record().get("backend"))).stop(run)
+    raise InterruptedRunError("E_STOPPED", f"{run.run_id} was stopped", f"skillrun runs show {run.run_id}")

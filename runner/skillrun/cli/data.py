@@ -1,0 +1,127 @@
+"""``skillrun data``: make, convert and check data sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skillrun.cli.options import Json
+from skillrun.cli.output import Output
+
+if TYPE_CHECKING:
+    from skillrun.data.layout import DatasetSummary
+
+app = typer.Typer(help="Make, convert and check data sets.", no_args_is_help=True)
+
+Task = Annotated[str, typer.Option("--task", help="classify or segment.")]
+Seed = Annotated[int, typer.Option("--seed", min=0)]
+Force = Annotated[bool, typer.Option("--force", help="Replace what lies at the destination.")]
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="New or empty folder.")]
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New or empty folder.")],
+    task: Task = "classify",
+    pairs: Annotated[int, typer.Option(min=4, help="How many golden/test pairs.")] = 200,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a picture in pixels.")] = 64,
+    seed: Seed = 0,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Draw pairs of board pictures, half of them with a defect; the same seed gives the same bytes."""
+    from skillrun.data.synth import synth as draw
+
+    with _bar("drawing", Output(json)) as progress:
+        summary = draw(out, task=task, pairs=pairs, seed=seed, size=size, force=force, progress=progress)
+    _say_made(summary, out, task, Output(json))
+
+
+@app.command()
+def convert(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="deeppcb.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the original data set.")],
+    destination: Destination,
+    task: Task = "classify",
+    centred: Annotated[bool, typer.Option("--centred", help="Defects in the middle of their crop.")] = False,
+    crop: Annotated[int, typer.Option(min=32, max=320, help="Side of a classify crop in pixels.")] = 64,
+    eval_groups: Annotated[str, typer.Option("--eval-groups", help="Board groups to hold out, with commas.")] = "",
+    seed: Seed = 0,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Turn a known data set into the documented layout, split by board."""
+    from skillrun.data.deeppcb import DEFAULT_EVAL_GROUPS, convert_deeppcb
+    from skillrun.errors import UsageError
+
+    if kind != "deeppcb":
+        raise UsageError("E_CONVERT_KIND", f"there is no converter {kind!r}; there is: deeppcb", "skillrun data convert --help")
+    groups = tuple(name.strip() for name in eval_groups.split(",") if name.strip()) or DEFAULT_EVAL_GROUPS
+    with _bar("converting", Output(json)) as progress:
+        summary = convert_deeppcb(
+            source,
+            destination,
+            task=task,
+            centred=centred,
+            crop=crop,
+            eval_groups=groups,
+            seed=seed,
+            force=force,
+            progress=progress,
+        )
+    _say_made(summary, destination, task, Output(json))
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="Data set folder, or one that holds train/ and eval/.")],
+    image_ext: Annotated[str, typer.Option("--image-ext", help="Extension to expect, e.g. .png (default: what is there).")] = "",
+    json: Json = False,
+) -> None:
+    """Counts, classes, sizes, extensions, missing and unreadable files, with row numbers. Exit 7 on an error."""
+    from skillrun.data.check import check_dataset
+
+    report = check_dataset(path, image_ext=image_ext or None)
+    Output(json).data(report.to_json(), report.text())
+    if not report.ok:
+        raise typer.Exit(7)
+
+
+def _say_made(summary: DatasetSummary, out: Path, task: str, output: Output) -> None:
+    counts = ", ".join(f"{name} {value}" for name, value in _flat(summary.counts))
+    output.data({"dataset": asdict(summary)}, f"{out}\n  {counts}")
+    if task == "segment":
+        output.hint(f"skillrun visual_changenet segment_train --no-automl --train-data {out} --dry-run")
+    else:
+        output.hint(
+            f"skillrun visual_changenet train --no-automl --train-data {out / 'train'} --eval-data {out / 'eval'} "
+            "model.backbone.type=fan_tiny_8_p4_hybrid dataset.classify.image_width=64 dataset.classify.image_height=64"
+        )
+
+
+def _flat(counts: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(counts, dict):
+        for name, value in counts.items():
+            yield from _flat(value, f"{prefix}{name} ")
+    else:
+        yield prefix.strip(), counts
+
+
+@contextmanager
+def _bar(words: str, output: Output) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback: a bar on a terminal, silence elsewhere."""
+    if not sys.stderr.isatty() or output.as_json:
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

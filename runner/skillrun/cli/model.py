@@ -1,0 +1,267 @@
+"""``skillrun <model> <action>``: plan, launch and watch; also its schemas, templates and resolved specs."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skillrun.cli.options import Json, Workspace
+from skillrun.cli.output import Output
+
+if TYPE_CHECKING:
+    from skillrun.prepare import Prepared, Request
+    from skillrun.watch import RunStatus
+
+ACTIONS = {
+    "train": "Train; ends with a checkpoint, metrics and the next command.",
+    "evaluate": "Measure a checkpoint on labelled pairs.",
+    "inference": "Score unlabelled pairs.",
+    "export": "Write the model as ONNX.",
+    "quantize": "Write a smaller model.",
+    "gen_trt_engine": "Build a TensorRT engine.",
+    "trt_evaluate": "Measure an engine on labelled pairs.",
+    "trt_inference": "Score pairs with an engine.",
+}
+DEPLOY = ("gen_trt_engine", "trt_evaluate", "trt_inference")
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Spec values, e.g. num_epochs=5 train.optim.lr=1e-4.")
+]
+ActionName = Annotated[str, typer.Argument(metavar="ACTION", help="e.g. train or segment_evaluate.")]
+Task = Annotated[str, typer.Option("--task", help="classify (default) or segment.")]
+SpecFile = Annotated[Path | None, typer.Option("--spec", "-e", metavar="FILE", help="Spec file; its values win over the template.")]
+TrainData = Annotated[Path | None, typer.Option("--train-data", metavar="DIR", help="Data set to train on.")]
+EvalData = Annotated[Path | None, typer.Option("--eval-data", metavar="DIR", help="Data set to measure on.")]
+InferData = Annotated[Path | None, typer.Option("--infer-data", metavar="DIR", help="Data set to score.")]
+CalibrationData = Annotated[Path | None, typer.Option("--calibration-data", metavar="DIR", help="Images to calibrate with.")]
+Parent = Annotated[str, typer.Option("--parent", metavar="RUN", help="Take checkpoint and geometry from this run; 'last' works.")]
+Pick = Annotated[str, typer.Option("--pick", help="Which checkpoint: best, last, epoch=N, step=N.")]
+Automl = Annotated[bool | None, typer.Option("--automl/--no-automl", help="Search, or train once.")]
+Text = Annotated[str, typer.Option("--request", help="The user's own words; they may turn AutoML off for this run.")]
+BackendName = Annotated[str, typer.Option("--backend", help="auto or local.")]
+Gpus = Annotated[str, typer.Option("--gpus", help="auto, a count, or ids.")]
+ShmSize = Annotated[str, typer.Option("--shm-size", help="Shared memory of a container, e.g. 8g.")]
+Image = Annotated[str, typer.Option("--image", help="Container image instead of the model's own.")]
+Results = Annotated[Path | None, typer.Option("--results", metavar="DIR", help="Folder for the results.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; start and write nothing.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Show each key's value and where it came from; start nothing.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for the run.")]
+
+
+def group(model: str) -> typer.Typer:
+    """The commands of one model."""
+    app = typer.Typer(help=f"Actions of {model}: train, evaluate, inference and more.", no_args_is_help=True)
+    for action, words in ACTIONS.items():
+        app.command(action, help=words)(_action_command(model, action))
+        if action not in DEPLOY:
+            app.command(f"segment_{action}", help=f"{words} (segment)", hidden=True)(
+                _action_command(model, f"segment_{action}")
+            )
+    _inspect_commands(app, model)
+    return app
+
+
+def launcher_group(model: str, *, deploy: bool = False) -> typer.Typer:
+    """The documented launcher's spelling of the same actions: no AutoML, the spec in ``-e``."""
+    app = typer.Typer(help=f"Actions of {model}.", no_args_is_help=True)
+    names = {"gen_trt_engine": "gen_trt_engine", "evaluate": "trt_evaluate", "inference": "trt_inference"}
+    spelled = names if deploy else {name: name for name in ACTIONS if name not in DEPLOY}
+    for name, action in spelled.items():
+        app.command(name, help=ACTIONS[action])(_launcher_command(model, action))
+    return app
+
+
+def _launcher_command(model: str, action: str) -> Any:
+    def command(
+        overrides: Overrides = None,
+        spec: SpecFile = None,
+        json: Json = False,
+        workspace: Workspace = None,
+        dry_run: DryRun = False,
+    ) -> None:
+        from skillrun.prepare import Request
+
+        automl = False if action == "train" else None
+        request = Request(
+            model, action, overrides=tuple(overrides or ()), spec_file=spec, automl=automl, workspace=workspace
+        )
+        _go(request, Output(json), dry_run=dry_run, explain=False, detach=False)
+
+    return command
+
+
+def _action_command(model: str, action: str) -> Any:
+    def command(
+        overrides: Overrides = None,
+        task: Task = "",
+        spec: SpecFile = None,
+        train_data: TrainData = None,
+        eval_data: EvalData = None,
+        infer_data: InferData = None,
+        calibration_data: CalibrationData = None,
+        parent: Parent = "",
+        pick: Pick = "best",
+        automl: Automl = None,
+        request_text: Text = "",
+        backend: BackendName = "auto",
+        gpus: Gpus = "auto",
+        shm_size: ShmSize = "",
+        image: Image = "",
+        results: Results = None,
+        workspace: Workspace = None,
+        dry_run: DryRun = False,
+        explain: Explain = False,
+        detach: Detach = False,
+        json: Json = False,
+    ) -> None:
+        from skillrun.datasets import DataSources
+        from skillrun.prepare import Request
+
+        request = Request(
+            model=model,
+            action=action,
+            task=task,
+            overrides=tuple(overrides or ()),
+            spec_file=spec,
+            sources=DataSources(train_data, eval_data, infer_data, calibration_data),
+            parent=parent,
+            pick=pick,
+            automl=automl,
+            text=request_text,
+            backend=backend,
+            gpus=gpus,
+            shm_size=shm_size,
+            image=image,
+            results=results,
+            workspace=workspace,
+        )
+        _go(request, Output(json), dry_run=dry_run, explain=explain, detach=detach)
+
+    return command
+
+
+def _go(request: Request, output: Output, *, dry_run: bool, explain: bool, detach: bool) -> None:
+    from skillrun.launch import launch
+    from skillrun.prepare import prepare
+
+    prepared = prepare(request)
+    if explain:
+        return _show_explained(prepared, output)
+    if dry_run:
+        return _show_plan(prepared, output)
+    for notice in prepared.plan.notices:
+        output.say(f"note: {notice}")
+    run = launch(prepared.plan)
+    if prepared.plan.automl and prepared.plan.automl["state"] == "off":
+        output.say(f"AutoML off: {prepared.plan.automl['reason']}")
+    output.say(f"run {run.run_id} started in {run.path}")
+    if detach:
+        output.data({"run_id": run.run_id, "run_dir": str(run.path), "state": "launched"}, run.run_id)
+        return output.hint(f"skillrun runs attach {run.run_id}")
+    from skillrun.cli.attach import attach
+
+    return say_outcome(attach(run, output), output)
+
+
+def say_outcome(found: RunStatus, output: Output) -> None:
+    """Metrics, where the files are, and the next command; raises RunFailedError for a run without proof of success."""
+    from skillrun.runfolder import RunFolder, read_json
+    from skillrun.watch import require_success
+
+    require_success(found)
+    result = read_json(RunFolder(Path(found.run_dir)).result) or {}
+    lines = [f"{found.run_id} succeeded in {float(result.get('seconds') or 0):.0f} s"]
+    lines += [f"  {name:<32} {value:.4f}" for name, value in found.metrics.items() if isinstance(value, int | float)]
+    for entry in result.get("checkpoints") or []:
+        if entry.get("best"):
+            lines.append(f"  best checkpoint  {Path(found.run_dir) / entry['path']}")
+    lines += [f"  {entry.get('kind', 'file'):<16} {Path(found.run_dir) / entry['path']}" for entry in result.get("artifacts") or []]
+    output.data({"run": asdict(found), "checkpoints": result.get("checkpoints", [])}, "\n".join(lines))
+    hints = {
+        "train": f"skillrun visual_changenet evaluate --parent {found.run_id} --eval-data FOLDER",
+        "evaluate": f"skillrun runs show {found.run_id}",
+    }
+    output.hint(hints.get(found.action.removeprefix("segment_"), f"skillrun runs show {found.run_id}"))
+
+
+def _show_explained(prepared: Prepared, output: Output) -> None:
+    rows = [(key, json_module.dumps(value), origin) for key, value, origin in prepared.builder.explain(prepared.spec)]
+    output.table("keys", ("key", "value", "from"), rows, "no keys")
+
+
+def _show_plan(prepared: Prepared, output: Output) -> None:
+    from skillrun.backends import get_backend
+
+    plan = prepared.plan
+    rendering = get_backend(plan.backend).render(plan)
+    lines = [
+        f"would run   {plan.action} of {plan.model} on the {plan.backend} backend (nothing was started or written)",
+        f"command     {' '.join(rendering['argv'])}",
+        f"run folder  {plan.run_dir}",
+        f"results     {plan.results_dir}",
+        f"AutoML      {plan.automl['state']}: {plan.automl['reason']}" if plan.automl else "AutoML      not for this action",
+        f"plan hash   {plan.plan_hash}",
+        *(f"{'reads' if mount.read_only else 'writes':<11} {mount.source}" for mount in plan.mounts),
+        *(f"note        {notice}" for notice in plan.notices),
+        "",
+        plan.spec_text.rstrip(),
+    ]
+    output.data({"plan": plan.model_dump(mode="json"), "request": rendering}, "\n".join(lines))
+
+
+def _inspect_commands(app: typer.Typer, model: str) -> None:
+    @app.command()
+    def schema(
+        action: ActionName,
+        task: Task = "",
+        keys: Annotated[bool, typer.Option("--keys", help="Only the keys, their types and defaults.")] = False,
+        json: Json = False,
+    ) -> None:
+        """The JSON schema of an action."""
+        from skillrun import bank
+        from skillrun.overrides import leaves
+
+        found = bank.schema(model, bank.resolve_action(model, action, task or None))
+        if keys:
+            rows = [(key, node.get("type"), json_module.dumps(node.get("default"))) for key, node in leaves(found)]
+            return Output(json).table("keys", ("key", "type", "default"), rows, "no keys")
+        return Output(json).data({"schema": found}, json_module.dumps(found, indent=2, ensure_ascii=False))
+
+    @app.command()
+    def template(action: ActionName, task: Task = "", json: Json = False) -> None:
+        """The commented spec template of an action."""
+        from skillrun import bank
+
+        text = bank.template(model, bank.resolve_action(model, action, task or None))
+        Output(json).data({"template": text}, text.rstrip())
+
+    @app.command()
+    def spec(
+        action: ActionName,
+        overrides: Overrides = None,
+        task: Task = "",
+        spec_file: SpecFile = None,
+        explain: Explain = False,
+        json: Json = False,
+    ) -> None:
+        """The resolved spec of an action: template, spec file and key=value, checked; no data needed."""
+        from skillrun import bank
+        from skillrun.prepare import spec_builder
+        from skillrun.specfile import SpecText, read_spec
+
+        given = read_spec(spec_file) if spec_file else SpecText({})
+        builder = spec_builder(model, bank.resolve_action(model, action, task or str(given.values.get("task") or "") or None))
+        if spec_file:
+            builder.add_file(given)
+        builder.add_overrides(overrides or [])
+        resolved = builder.resolve()
+        if explain:
+            rows = [(key, json_module.dumps(value), origin) for key, value, origin in builder.explain(resolved)]
+            return Output(json).table("keys", ("key", "value", "from"), rows, "no keys")
+        for notice in resolved.notices:
+            Output(json).say(f"note: {notice}")
+        return Output(json).data({"spec": resolved.values}, resolved.text().rstrip())

@@ -1,0 +1,136 @@
+"""``skillrun runs``: what ran, what runs, how it ended."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from skillrun.cli.options import Json, RunReference, Workspace, Yes
+from skillrun.cli.output import Output
+
+app = typer.Typer(help="List, show, follow, stop and remove runs.", no_args_is_help=True)
+
+HEADLINE = ("average_precision", "test_acc", "val_ap", "val_loss", "train_loss")
+
+
+@app.command("list")
+def list_(json: Json = False, workspace: Workspace = None, limit: Annotated[int, typer.Option(min=1)] = 20) -> None:
+    """Runs of this workspace, newest first."""
+    from itertools import islice
+
+    from skillrun.runfolder import list_runs
+    from skillrun.runfolder import workspace as resolve
+    from skillrun.watch import status
+
+    rows = []
+    for run in islice(list_runs(resolve(workspace)), limit):
+        found = status(run)
+        shown = [f"{name} {found.metrics[name]:.4g}" for name in HEADLINE if name in found.metrics]
+        rows.append((found.run_id, found.state, found.action, found.created, "  ".join(shown[:2]) or found.reason))
+    Output(json).table("runs", ("run", "state", "action", "created", "result"), rows, "no runs here yet")
+
+
+@app.command()
+def show(run: RunReference, json: Json = False, workspace: Workspace = None) -> None:
+    """State, metrics and files of one run."""
+    from skillrun.runfolder import find_run, read_json
+    from skillrun.runfolder import workspace as resolve
+    from skillrun.watch import status
+
+    folder = find_run(run, resolve(workspace))
+    found, result = status(folder), read_json(folder.result) or {}
+    lines = [f"{found.run_id}  {found.state}  {found.reason}".rstrip(), f"folder   {found.run_dir}"]
+    lines += [f"{name:<28} {value:.6g}" for name, value in found.metrics.items() if isinstance(value, int | float)]
+    for entry in result.get("checkpoints") or []:
+        marks = " ".join(mark for mark in ("best", "last") if entry.get(mark))
+        lines.append(f"checkpoint  {entry['path']}  {marks}".rstrip())
+    lines += [f"{entry.get('kind', 'file'):<10}  {entry['path']}" for entry in result.get("artifacts") or []]
+    answer = {"run": asdict(found), "checkpoints": result.get("checkpoints", []), "artifacts": result.get("artifacts", [])}
+    Output(json).data(answer, "\n".join(lines))
+
+
+@app.command()
+def logs(
+    run: RunReference,
+    workspace: Workspace = None,
+    json: Json = False,
+    tail: Annotated[int, typer.Option(min=1, help="How many last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+) -> None:
+    """The output of a run's command."""
+    from skillrun.runfolder import find_run
+    from skillrun.runfolder import workspace as resolve
+    from skillrun.watch import status
+
+    folder = find_run(run, resolve(workspace))
+    output = Output(json)
+    lines = _lines(folder.log)
+    output.data({"run_id": folder.run_id, "lines": lines[-tail:], "total": len(lines)}, "\n".join(lines[-tail:]))
+    while follow and not json:
+        done = status(folder).done
+        fresh = _lines(folder.log)
+        if len(fresh) > len(lines):
+            output.data({}, "\n".join(fresh[len(lines) :]))
+            lines = fresh
+        if done:
+            return
+        time.sleep(0.3)
+
+
+def _lines(path: object) -> list[str]:
+    from pathlib import Path
+
+    try:
+        return Path(str(path)).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+@app.command()
+def attach(run: RunReference, json: Json = False, workspace: Workspace = None) -> None:
+    """Follow a run until it ends. Ctrl-C detaches, twice stops it."""
+    from skillrun.cli.attach import attach as follow_run
+    from skillrun.cli.model import say_outcome
+    from skillrun.runfolder import find_run
+    from skillrun.runfolder import workspace as resolve
+
+    folder = find_run(run, resolve(workspace))
+    say_outcome(follow_run(folder, Output(json)), Output(json))
+
+
+@app.command()
+def stop(run: RunReference, json: Json = False, workspace: Workspace = None) -> None:
+    """Stop a run; it writes a checkpoint first. Stopping an ended run does nothing."""
+    from skillrun.backends import get_backend
+    from skillrun.runfolder import find_run
+    from skillrun.runfolder import workspace as resolve
+    from skillrun.watch import status
+
+    folder = find_run(run, resolve(workspace))
+    get_backend(str(folder.read_record().get("backend", "local"))).stop(folder)
+    found = status(folder)
+    Output(json).data({"run": asdict(found)}, f"{found.run_id} {found.state}")
+
+
+@app.command()
+def rm(run: RunReference, json: Json = False, workspace: Workspace = None, yes: Yes = False) -> None:
+    """Remove a run's folder for good. A running one must be stopped first."""
+    from skillrun.errors import ConflictError, UsageError
+    from skillrun.runfolder import find_run
+    from skillrun.runfolder import workspace as resolve
+    from skillrun.watch import status
+
+    folder = find_run(run, resolve(workspace))
+    if not status(folder).done:
+        raise ConflictError("E_RUN_BUSY", f"{folder.run_id} still runs", f"skillrun runs stop {folder.run_id}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("E_CONFIRM", f"removing {folder.path} needs a yes", f"skillrun runs rm {folder.run_id} --yes")
+        typer.confirm(f"Remove {folder.path} and everything in it?", abort=True, err=True)
+    shutil.rmtree(folder.path)
+    Output(json).data({"removed": folder.run_id}, f"removed {folder.run_id}")

@@ -1,0 +1,1 @@
+"""Data sets: made (``synth``), converted (``deeppcb``) and checked (``check``) in the documented layouts."""

@@ -1,0 +1,102 @@
+"""``data check``: find out what a path holds, and check all of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from skillrun.archives import extract
+from skillrun.data.check_classify import check_classify
+from skillrun.data.check_segment import SegmentFolders, check_segment
+from skillrun.data.probe import Progress
+from skillrun.data.report import DatasetReport, Finding
+from skillrun.errors import DataError, NotFoundError
+
+__all__ = [
+    "DatasetReport",
+    "Finding",
+    "SegmentFolders",
+    "check_classify",
+    "check_dataset",
+    "check_segment",
+]
+
+CSV_NAME = "dataset.csv"
+IMAGES = "images"
+ARCHIVES = ("images.tar.gz", "images.tgz", "images.tar", "images.tar.xz", "images.zip")
+
+
+def check_dataset(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    image_ext: str | None = None,
+    cache_root: str | Path | None = None,
+    progress: Progress | None = None,
+) -> DatasetReport:
+    """Check whatever lies at one or more paths.
+
+    A path is a CSV beside its images, a folder with ``dataset.csv`` and ``images/`` or an archive of them, a segment
+    root (``A/ B/ label/ list/``), or a folder of such folders (``train/ eval/``).
+
+    Args:
+        paths: one path or several.
+        image_ext: classify only; None takes what most files have.
+        cache_root: where archives are unpacked; None unpacks into a temporary folder.
+        progress: called with (images done, images in all) of each data set.
+
+    Raises:
+        NotFoundError: ``E_DATA_NOT_FOUND``, a path does not exist.
+        DataError: ``E_DATA_LAYOUT``, a path holds no data set; or an archive is refused (``E_ARCHIVE_…``).
+    """
+    listed = [paths] if isinstance(paths, str | Path) else list(paths)
+    reports = {str(path): _check_one(Path(path), image_ext, cache_root, progress) for path in listed}
+    if len(reports) == 1:
+        return next(iter(reports.values()))
+    return _joined(Path(), reports)
+
+
+def _check_one(
+    path: Path, image_ext: str | None, cache_root: str | Path | None, progress: Progress | None
+) -> DatasetReport:
+    if not path.exists():
+        raise NotFoundError("E_DATA_NOT_FOUND", f"{path} does not exist.", "Name a data set folder or a CSV")
+    csv_path = path if path.is_file() else path / CSV_NAME
+    if csv_path.is_file():
+        return _check_csv(csv_path, image_ext, cache_root, progress)
+    if (path / "A").is_dir() and (path / "B").is_dir():
+        return check_segment(path, progress=progress)
+    children = [c for c in sorted(path.iterdir()) if c.is_dir() and (c / CSV_NAME).is_file()]
+    if not children:
+        raise DataError(
+            "E_DATA_LAYOUT",
+            f"{path} is no data set: it holds no {CSV_NAME}, no A/ and B/, and no folder with a {CSV_NAME}.",
+            "skillrun data synth DIR writes an example of the layout",
+        )
+    found = {c.name: _check_csv(c / CSV_NAME, image_ext, cache_root, progress) for c in children}
+    return _joined(path, found)
+
+
+def _check_csv(
+    csv_path: Path, image_ext: str | None, cache_root: str | Path | None, progress: Progress | None
+) -> DatasetReport:
+    images = csv_path.parent / IMAGES
+    archive = next((a for name in ARCHIVES if (a := csv_path.parent / name).is_file()), None)
+    if images.is_dir() or archive is None:
+        return check_classify(csv_path, images, image_ext=image_ext, progress=progress)
+    if cache_root is not None:
+        unpacked = extract(archive, cache_root)
+        return check_classify(csv_path, unpacked, image_ext=image_ext, progress=progress)
+    with tempfile.TemporaryDirectory(prefix="skillrun-check-") as folder:
+        unpacked = extract(archive, folder)
+        return check_classify(csv_path, unpacked, image_ext=image_ext, progress=progress)
+
+
+def _joined(path: Path, parts: dict[str, DatasetReport]) -> DatasetReport:
+    whole = DatasetReport(path, "folder", parts=parts)
+    for part in parts.values():
+        for name in ("rows", "images", "missing", "unreadable", "hidden", "duplicates", "unused"):
+            setattr(whole, name, getattr(whole, name) + getattr(part, name))
+        for name in ("labels", "sizes", "extensions"):
+            getattr(whole, name).update(getattr(part, name))
+    return whole

@@ -1,0 +1,117 @@
+"""Data sets of a request → the spec's path keys, by the data-source rules of the model's contract.
+
+A data set is a folder (``dataset.csv`` + ``images/`` or an archive of the images; or a segment root). Archives are
+unpacked once, safely, into a cache keyed by their content.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skillrun.bank import DataSource
+from skillrun.errors import DataError
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.xz")
+
+
+@dataclass(frozen=True)
+class DataSources:
+    """What the user named, by the contract's source names; each a folder on this host."""
+
+    train_datasets: Path | None = None
+    eval_dataset: Path | None = None
+    inference_dataset: Path | None = None
+    calibration_dataset: Path | None = None
+
+    def given(self) -> dict[str, Path]:
+        """Source name → absolute folder, without the absent ones."""
+        names = ("train_datasets", "eval_dataset", "inference_dataset", "calibration_dataset")
+        found = {name: getattr(self, name) for name in names}
+        return {name: path.expanduser().absolute() for name, path in found.items() if path is not None}
+
+
+FLAGS = {
+    "train_datasets": "--train-data",
+    "eval_dataset": "--eval-data",
+    "inference_dataset": "--infer-data",
+    "calibration_dataset": "--calibration-data",
+}
+
+
+def cache_root() -> Path:
+    """Where unpacked archives are kept: ``SKILLRUN_CACHE``, else ``~/.cache/skillrun``."""
+    base = os.environ.get("SKILLRUN_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return Path(base).expanduser() / "skillrun" if base else Path.home() / ".cache" / "skillrun"
+
+
+def resolve_sources(rules: Sequence[DataSource], sources: DataSources) -> dict[str, str]:
+    """Dotted spec keys and the host paths they get.
+
+    Args:
+        rules: the action's ``data_sources``.
+        sources: what the user named.
+
+    Raises:
+        DataError: a folder is absent or lacks what the rule names, or the action reads no such source.
+    """
+    given = sources.given()
+    used: set[str] = set()
+    paths: dict[str, str] = {}
+    for rule in rules:
+        if rule.source not in given:
+            continue
+        used.add(rule.source)
+        paths[rule.key] = str(_locate(given[rule.source], rule.path, rule.runtime, FLAGS[rule.source]))
+    for name in given.keys() - used:
+        wanted = sorted({FLAGS[rule.source] for rule in rules})
+        raise DataError(
+            "E_DATA_SOURCE", f"this action reads no {FLAGS[name]}", f"give {' and '.join(wanted) or 'no data set'}"
+        )
+    return paths
+
+
+def _locate(folder: Path, part: str, runtime: str, flag: str) -> Path:
+    if not folder.is_dir():
+        raise DataError("E_DATA_SOURCE", f"{flag} {str(folder)!r} is no folder", "skillrun data check FOLDER")
+    if not part:
+        return folder
+    if runtime != "extracted_folder":
+        path = folder / part
+        if not path.is_file():
+            raise DataError(
+                "E_DATA_SOURCE",
+                f"{flag} {str(folder)!r} holds no {part}{_hint(folder)}",
+                "a classify data set is dataset.csv + images/; name the folder that holds them",
+            )
+        return path
+    stem = part
+    for ending in ARCHIVES:
+        stem = stem.removesuffix(ending)
+    if (folder / stem).is_dir():
+        return folder / stem
+    from skillrun.archives import extract
+
+    for ending in ARCHIVES:
+        archive = folder / f"{stem}{ending}"
+        if archive.is_file():
+            return extract(archive, cache_root() / "archives")
+    raise DataError("E_DATA_SOURCE", f"{flag} {str(folder)!r} holds neither {stem}/ nor {part}", f"add {stem}/ or {part}")
+
+
+def _hint(folder: Path) -> str:
+    inside = sorted(child.name for child in folder.iterdir() if (child / "dataset.csv").is_file())
+    return f"; its folders {', '.join(inside)} do" if inside else ""
+
+
+def only_extension(images: Path, sample: int = 500) -> str | None:
+    """The one image extension in a folder tree (with the dot, as written), or None where several or none are there."""
+    found: set[str] = set()
+    for number, path in enumerate(path for path in images.rglob("*") if not path.name.startswith(".")):
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"):
+            found.add(path.suffix)
+        if len(found) > 1 or number > sample:
+            break
+    return found.pop() if len(found) == 1 else None

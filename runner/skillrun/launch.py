@@ -1,0 +1,61 @@
+"""Starting a plan: the data is looked at, the run folder is made, the backend is called. Nothing is written on error."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from skillrun.backends import get_backend
+from skillrun.errors import BackendError, PreflightError, SkillrunError
+from skillrun.plan import Plan
+from skillrun.preflight import check_data
+from skillrun.runfolder import RunFolder, write_atomic
+from skillrun.specfile import parse_spec
+
+
+def launch(plan: Plan) -> RunFolder:
+    """Check the data, make the run folder and start the run.
+
+    Raises:
+        DataError: the data set can not be used; BackendError: the backend can not start it.
+        PreflightError: a search was asked for, which this version can not do.
+    """
+    if plan.automl and plan.automl["state"] == "on" and plan.automl["decided_by"] == "flag":
+        raise PreflightError("E_AUTOML_MISSING", "this version trains once; it can not search yet", "use --no-automl")
+    check_data(parse_spec(plan.spec_text).values, plan.action)
+    backend = get_backend(plan.backend)
+    run = RunFolder(Path(plan.run_dir))
+    try:
+        run.path.mkdir(parents=True)
+        Path(plan.results_dir).mkdir(parents=True, exist_ok=True)
+        run.spec.write_text(plan.spec_text, encoding="utf-8")
+        write_atomic(run.plan, plan.to_json())
+        run.write_record(
+            schema_version=1,
+            run_id=plan.run_id,
+            model=plan.model,
+            action=plan.action,
+            task=plan.task,
+            backend=plan.backend,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            plan_hash=plan.plan_hash,
+            results_dir=plan.results_dir,
+            parent=plan.parent,
+        )
+        run.write_record(handle=backend.launch(plan))
+    except OSError as error:
+        raise BackendError("E_LAUNCH", f"{run.path}: {error.strerror or error}", "skillrun doctor") from error
+    except SkillrunError:
+        _remove_unused(run)
+        raise
+    return run
+
+
+def _remove_unused(run: RunFolder) -> None:
+    """A run that never started leaves no folder behind."""
+    import shutil
+
+    with contextlib.suppress(OSError):
+        shutil.rmtree(run.path)
+        run.path.parent.rmdir()

@@ -1,0 +1,85 @@
+"""The plan: one immutable, printable, JSON-able description of a run, before anything is started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from skillrun import __version__
+
+
+class Mount(BaseModel):
+    """A host path inside the run's world. The local backend uses host paths as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    target: str
+    read_only: bool
+    kind: Literal["file", "dir"]
+
+
+class Plan(BaseModel):
+    """Everything a backend needs, and everything a reader needs to repeat the run.
+
+    Attributes:
+        argv: the command as a list, never a shell string.
+        env: variables set for the command; secrets are named in ``env_names``, never valued here.
+        mounts: what the run reads and writes on the host.
+        gpus: device request (``none``, ``auto``, a count, ids or UUIDs).
+        shm_size: shared memory for containers, e.g. ``8g``.
+        spec_text: the resolved spec, as it is handed to the container.
+        plan_hash: sha256 over all that decides the outcome; the run's id and folder are left out, so the same
+            request has the same hash.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    skillrun_version: str = __version__
+    run_id: str
+    run_dir: str
+    model: str
+    action: str
+    task: str
+    backend: str
+    image: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    env_names: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    gpus: str = "auto"
+    shm_size: str = "8g"
+    user: str = ""
+    network: str = "none"
+    resources: dict[str, Any] = {}
+    results_dir: str
+    parent: dict[str, Any] | None = None
+    automl: dict[str, str] | None = None
+    notices: tuple[str, ...] = ()
+    spec_text: str
+    plan_hash: str = ""
+
+    def hashed(self) -> Plan:
+        """The same plan with its ``plan_hash`` filled in."""
+        body = self.model_dump(mode="json", exclude={"plan_hash", "run_id", "run_dir", "skillrun_version", "notices"})
+        text = json.dumps(body, sort_keys=True, ensure_ascii=False).replace(self.run_dir, "<run>")
+        return self.model_copy(update={"plan_hash": hashlib.sha256(text.encode()).hexdigest()})
+
+    def to_json(self) -> str:
+        """Indented JSON; `Plan.from_json` reads it back to an equal plan."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read a plan written by `to_json`; raises pydantic's ValidationError on anything else."""
+        return cls.model_validate_json(text)
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read ``plan.json`` of a run folder."""
+        return cls.from_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,5 @@
+"""Checks between plan and launch. Each finding carries a code, a place and a fix."""
+
+from skillrun.preflight.data import check_data
+
+__all__ = ["check_data"]

@@ -1,0 +1,271 @@
+"""From a request to a plan: the corridor's rooms in their order, nothing started and nothing written."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skillrun import bank, datasets, lineage, policy
+from skillrun.backends import get_backend
+from skillrun.errors import NotFoundError, PreflightError, UsageError
+from skillrun.overrides import parse_value, split_override
+from skillrun.plan import Mount, Plan
+from skillrun.runfolder import RunFolder, check_writable, find_run, list_runs, new_run_id, workspace
+from skillrun.spec import ResolvedSpec, SpecBuilder, absolute_paths, path_keys
+from skillrun.specfile import SpecText, read_spec
+from skillrun.watch import status
+
+SHM_SIZE = {"train": "8g", "deploy": "16g"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user, an agent or a program asks for. Empty fields mean "not said".
+
+    Attributes:
+        action: one of the model's actions; with ``task="segment"`` its segment twin is taken.
+        overrides: ``key=value`` texts, typed by the schema; shorthand keys allowed.
+        parent: run id, unique beginning, folder, or ``last``; its checkpoint and geometry are taken over.
+        automl: True, False or None (not said); ``text`` is the user's own wording, for the policy.
+        results: folder for the results, instead of the run's own ``results/``.
+    """
+
+    model: str
+    action: str
+    task: str = ""
+    overrides: tuple[str, ...] = ()
+    spec_file: Path | None = None
+    sources: datasets.DataSources = field(default_factory=datasets.DataSources)
+    parent: str = ""
+    pick: str = "best"
+    automl: bool | None = None
+    text: str = ""
+    backend: str = "auto"
+    gpus: str = "auto"
+    shm_size: str = ""
+    image: str = ""
+    results: Path | None = None
+    workspace: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with the spec it came from, and where each value came from."""
+
+    plan: Plan
+    spec: ResolvedSpec
+    builder: SpecBuilder
+
+
+def prepare(request: Request) -> Prepared:
+    """Resolve everything and build the plan.
+
+    Raises:
+        SkillrunError: with code, place and fix; nothing has been written.
+    """
+    root = workspace(request.workspace)
+    given = read_spec(request.spec_file) if request.spec_file else SpecText({})
+    parent_run = find_run(request.parent, root) if request.parent else None
+    task = _task(request, given, parent_run)
+    action = bank.resolve_action(request.model, request.action, task or None)
+    contract = bank.contract(request.model, action)
+    builder = spec_builder(request.model, action)
+    _check_deploy(contract.container)
+    if request.spec_file:
+        builder.add_file(given)
+        _absolute(builder, "spec file", given.values)
+    parent = _add_parent(builder, request, parent_run, contract.spec_params, root)
+    _add_data(builder, request, contract.data_sources)
+    run = RunFolder(root / "runs" / new_run_id(action))
+    results = (request.results.expanduser().absolute() if request.results else run.results)
+    builder.add("run folder", {"results_dir": str(results), **_outputs(contract.spec_params, results)})
+    builder.add_overrides(request.overrides)
+    _absolute_overrides(builder, request)
+    spec = builder.resolve()
+    _require_inputs(contract.inputs, spec, action, root)
+    check_writable(results, what="the results folder")
+    check_writable(run.path, what="the workspace")
+    decision = _policy(request, action)
+    plan = _plan(request, run, spec, builder, contract, decision, parent, action)
+    return Prepared(plan, spec, builder)
+
+
+def spec_builder(model: str, action: str) -> SpecBuilder:
+    """A builder over the packaged schema of an action."""
+    return SpecBuilder(action, bank.schema(model, action), bank.shorthand(model, action), bank.all_keys(model))
+
+
+def _task(request: Request, given: SpecText, parent_run: RunFolder | None) -> str:
+    """``--task`` wins, then ``task=`` among the overrides, the spec file, the parent; classify else."""
+    if request.task:
+        return request.task
+    for text in reversed(request.overrides):
+        if text.startswith("task="):
+            return text.removeprefix("task=").strip("\"'")
+    if isinstance(given.values.get("task"), str):
+        return str(given.values["task"])
+    return str(parent_run.read_record().get("task") or "") if parent_run else ""
+
+
+def _check_deploy(container: str) -> None:
+    if container == "deploy":
+        import importlib.util
+
+        if importlib.util.find_spec("tensorrt") is None:
+            raise PreflightError(
+                "E_DEPLOY_NO_TENSORRT",
+                "TensorRT actions need NVIDIA's TensorRT libraries, which are not on this host",
+                "run evaluate or inference from the checkpoint instead: skillrun visual_changenet evaluate --parent last",
+            )
+
+
+def _add_parent(
+    builder: SpecBuilder, request: Request, run: RunFolder | None, spec_params: Mapping[str, Any], root: Path
+) -> lineage.ParentCheckpoint | None:
+    if run is None:
+        return None
+    keys = set(builder.nodes)
+    builder.add(f"parent {run.run_id}", lineage.inherited(run, keys, set(path_keys(builder.schema))))
+    wanted = [key for key, function in spec_params.items() if function == "parent_model"]
+    if not wanted:
+        raise UsageError(
+            "E_PARENT_NOT_READ", f"{builder.action} reads no parent checkpoint", "train.pretrained_model_path=CHECKPOINT"
+        )
+    chosen = lineage.pick_checkpoint(run, request.pick)
+    builder.add(f"parent {run.run_id} ({chosen.reason})", dict.fromkeys(wanted, str(chosen.path)))
+    return chosen
+
+
+def _add_data(builder: SpecBuilder, request: Request, rules: Sequence[bank.DataSource]) -> None:
+    """Paths of the named data sets, and the image extension where the folders hold only one."""
+    paths = datasets.resolve_sources(rules, request.sources)
+    values: dict[str, Any] = dict(paths)
+    if "dataset.classify.image_ext" in builder.nodes:
+        folders = sorted({path for key, path in paths.items() if key.endswith(".images_dir")})
+        found = {datasets.only_extension(Path(folder)) for folder in folders}
+        if len(found) == 1 and (extension := found.pop()):
+            values["dataset.classify.image_ext"] = extension
+    builder.add("data set", values)
+
+
+def _absolute(builder: SpecBuilder, origin: str, values: Mapping[str, Any]) -> None:
+    from skillrun.overrides import flatten
+
+    builder.add(origin, absolute_paths(builder.schema, flatten(values, builder.nodes), Path.cwd()))
+
+
+def _absolute_overrides(builder: SpecBuilder, request: Request) -> None:
+    """Relative paths among the overrides are taken from the current folder, as a shell would."""
+    given: dict[str, Any] = {}
+    for text in request.overrides:
+        word, raw = split_override(text)
+        key = builder.shorthand.get(word, word)
+        given[key] = parse_value(raw, builder.nodes.get(key, {}))
+    builder.add("command line", absolute_paths(builder.schema, given, Path.cwd()))
+
+
+def _outputs(spec_params: Mapping[str, Any], results: Path) -> dict[str, str]:
+    """Output files whose names the contract derives from the results folder."""
+    names = {"create_onnx_file": "model.onnx", "create_engine_file": "model.engine"}
+    return {key: str(results / names[str(name)]) for key, name in spec_params.items() if str(name) in names}
+
+
+def _require_inputs(
+    inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str, root: Path
+) -> None:
+    """Every required input has a value that exists on this host."""
+    for port in inputs:
+        key, value = port.key, spec.get(port.key)
+        if not value or value == "???":
+            if not port.optional:
+                raise UsageError("E_SPEC_REQUIRED", f"{action} needs {key}", _how_to_give(key, root))
+        elif not Path(str(value)).exists() and "://" not in str(value):
+            raise NotFoundError(
+                "E_SPEC_PATH", f"{spec.origins.get(key, '')}: {key}={str(value)!r} does not exist", f"{key}=PATH"
+            )
+
+
+def _how_to_give(key: str, root: Path) -> str:
+    flags = {
+        "train_dataset": "--train-data FOLDER",
+        "validation_dataset": "--eval-data FOLDER",
+        "test_dataset": "--eval-data FOLDER",
+        "infer_dataset": "--infer-data FOLDER",
+        "root_dir": "--train-data FOLDER (train), --eval-data (evaluate) or --infer-data (inference)",
+    }
+    for part, flag in flags.items():
+        if part in key:
+            return f"{flag}, or {key}=PATH"
+    if key.endswith(("checkpoint", "model_path", "onnx_file", "trt_engine")):
+        for run in list_runs(root):
+            found = status(run)
+            if found.action.endswith("train") and found.state == "succeeded":
+                return f"--parent {found.run_id}"
+        return f"--parent RUN (after a train run), or {key}=PATH"
+    return f"{key}=PATH"
+
+
+def _policy(request: Request, action: str) -> policy.Decision | None:
+    if not action.endswith("train"):
+        if request.automl:
+            raise UsageError("E_ARG_AUTOML", f"{action} can not search: AutoML belongs to train", "leave out --automl")
+        return None
+    return policy.resolve(
+        request.automl,
+        request.text,
+        automl_enabled=bool(bank.skill_info(request.model).get("automl_enabled")),
+        schema_present=bank.train_schema_present(request.model, action),
+    )
+
+
+def _plan(
+    request: Request,
+    run: RunFolder,
+    spec: ResolvedSpec,
+    builder: SpecBuilder,
+    contract: bank.ActionContract,
+    decision: policy.Decision | None,
+    parent: lineage.ParentCheckpoint | None,
+    action: str,
+) -> Plan:
+    notices = list(spec.notices)
+    if decision and decision.state == "blocked":
+        notices.append(decision.reason + "; training once")
+    if decision and decision.state == "on" and decision.decided_by != "flag":
+        notices.append(f"AutoML is on ({decision.reason}), but this version can not search yet: training once")
+    backend = get_backend(request.backend)
+    argv = tuple(word.replace("{config_path}", str(run.spec)) for word in shlex.split(contract.command))
+    return Plan(
+        run_id=run.run_id,
+        run_dir=str(run.path),
+        model=request.model,
+        action=action,
+        task=str(spec.get("task") or request.task or "classify"),
+        backend=backend.name,
+        image=request.image or contract.container_image,
+        argv=argv,
+        env={"SKILLRUN_RUN_DIR": str(run.path), "PYTHONUNBUFFERED": "1"},
+        mounts=_mounts(builder.schema, spec, run),
+        gpus=request.gpus,
+        shm_size=request.shm_size or SHM_SIZE.get(contract.container, "8g"),
+        results_dir=str(spec.get("results_dir")),
+        parent=parent.to_json() if parent else None,
+        automl=decision.to_json() if decision else None,
+        notices=tuple(notices),
+        spec_text=spec.text(),
+    ).hashed()
+
+
+def _mounts(schema: Mapping[str, Any], spec: ResolvedSpec, run: RunFolder) -> tuple[Mount, ...]:
+    """Every path the spec names, read-only; the run folder alone is writable."""
+    mounts = [Mount(source=str(run.path), target=str(run.path), read_only=False, kind="dir")]
+    for key, (kind, direction) in path_keys(schema).items():
+        value = spec.get(key)
+        if isinstance(value, str) and value and "://" not in value and direction == "in":
+            mounts.append(
+                Mount(source=value, target=value, read_only=True, kind="dir" if kind == "dir" else "file")
+            )
+    return tuple(dict.fromkeys(mounts))

@@ -1,0 +1,142 @@
+"""Following a run: its state, its events, its result. All of it is read from the run folder and the system."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from skillrun.backends import get_backend
+from skillrun.errors import RunFailedError
+from skillrun.runfolder import RunFolder, read_json
+
+State = Literal["planned", "launched", "running", "succeeded", "failed", "cancelled", "lost"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "lost"})
+CANCEL_CODES = frozenset({130, 143})
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What is known of a run now.
+
+    Attributes:
+        reason: one sentence for a state that is not plain success.
+        metrics: of ``result.json``, empty before the end.
+    """
+
+    run_id: str
+    state: State
+    action: str
+    task: str
+    created: str
+    run_dir: str
+    exit_code: int | None = None
+    reason: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+
+    @property
+    def done(self) -> bool:
+        """True for a state that does not change any more."""
+        return self.state in TERMINAL
+
+
+def status(run: RunFolder) -> RunStatus:
+    """The state of a run. Success needs exit code 0 and a result whose listed files exist; no log line decides."""
+    record = run.read_record()
+    state, code, reason = _state(run, record)
+    result = read_json(run.result) or {}
+    return RunStatus(
+        run_id=run.run_id,
+        state=state,
+        action=str(record.get("action", "")),
+        task=str(record.get("task", "")),
+        created=str(record.get("created", "")),
+        run_dir=str(run.path),
+        exit_code=code,
+        reason=reason,
+        metrics=result.get("metrics") or {},
+        error=result.get("error"),
+    )
+
+
+def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, str]:
+    if record.get("handle") is None:
+        return "planned", None, "not launched"
+    if read_json(run.exit) is None:
+        if get_backend(str(record.get("backend", "local"))).alive(run):
+            return ("running" if run.events.exists() else "launched"), None, ""
+        if read_json(run.exit) is None:
+            return "lost", None, "the process is gone and left no exit code (host restarted, or killed with SIGKILL)"
+    code = int((read_json(run.exit) or {}).get("exit_code", 1))
+    result = read_json(run.result) or {}
+    if code in CANCEL_CODES or result.get("status") == "cancelled":
+        return "cancelled", code, "stopped on request"
+    if code != 0:
+        message = (result.get("error") or {}).get("message")
+        return "failed", code, message or last_line(run.log) or f"the command ended with exit code {code}"
+    if result.get("status") != "succeeded":
+        return "failed", code, "exit code 0, but no result.json that says succeeded"
+    missing = missing_files(run, result)
+    if missing:
+        return "failed", code, f"result.json lists {missing[0]!r}, which does not exist"
+    return "succeeded", code, ""
+
+
+def missing_files(run: RunFolder, result: dict[str, Any]) -> list[str]:
+    """Files that the result lists and that are not there."""
+    listed = [item["path"] for kind in ("checkpoints", "artifacts") for item in result.get(kind) or []]
+    return [name for name in listed if not (run.path / name).is_file()]
+
+
+def last_line(path: Path) -> str:
+    """The last non-empty line of a text file, or the empty text."""
+    try:
+        lines = path.read_bytes()[-8192:].decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Whole events after a byte offset, and the offset behind them. A half-written last line waits."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read()
+    except FileNotFoundError:
+        return [], offset
+    whole, newline, _ = data.rpartition(b"\n")
+    events = []
+    for line in whole.splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events, offset + len(whole) + len(newline)
+
+
+def follow(run: RunFolder, *, poll_s: float = 0.2, stop: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
+    """Events as they come, from the first one; ends when the run does, or when ``stop()`` says so."""
+    offset = 0
+    while True:
+        done = status(run).done
+        events, offset = read_events(run.events, offset)
+        yield from events
+        if done or stop():
+            return
+        time.sleep(poll_s)
+
+
+def require_success(found: RunStatus) -> RunStatus:
+    """The same status; raises RunFailedError with the run's own reason and the place of its log."""
+    if found.state == "succeeded":
+        return found
+    error = found.error or {}
+    fix = str(error.get("fix") or f"skillrun runs logs {found.run_id}")
+    raise RunFailedError(str(error.get("code") or "E_RUN_FAILED"), f"{found.run_id} {found.state}: {found.reason}", fix)

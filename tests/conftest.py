@@ -1,0 +1,34 @@
+"""Fixtures that every part of the suite may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HOSTILE_NAME = "a b'c\"ü,é$x"
+
+
+@pytest.fixture
+def hostile_dir(tmp_path: Path) -> Path:
+    """A folder whose name has spaces, quotes, a comma, a dollar sign and non-ASCII letters."""
+    folder = tmp_path / HOSTILE_NAME
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def workspace(hostile_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace at a hostile path; caches go there too."""
+    monkeypatch.setenv("SKILLRUN_WORKSPACE", str(hostile_dir))
+    monkeypatch.setenv("SKILLRUN_CACHE", str(hostile_dir / "cache"))
+    return hostile_dir
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared real data beside the checkout; skips where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("no folder with real data beside this checkout")
+    return folder
