@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from skillrun.errors import DataError
 
@@ -54,6 +54,19 @@ class TarSource:
     def __iter__(self) -> Iterator[Member]:
         for info in self._archive:
             yield Member(info.name, _tar_kind(info), info.linkname, info.islnk(), info)
+        self._require_end()
+
+    def _require_end(self) -> None:
+        """A damaged header looks like the end to `tarfile`; a true end is zeros or nothing."""
+        stream = self._archive.fileobj
+        if stream is None:
+            return
+        stream.seek(self._archive.offset)
+        if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("a header in the middle is damaged")
+        # The checksum of a compressed file comes last: only reading to the end proves it.
+        while stream.read(1 << 20):
+            pass
 
     def open(self, member: Member) -> IO[bytes]:
         """The content of a member of kind ``file``."""
@@ -133,7 +146,7 @@ def open_source(path: Path, max_bytes: int) -> Iterator[TarSource | ZipSource]:
 
 def _decompressed(path: Path, start: bytes) -> IO[bytes]:
     if start.startswith(b"\x1f\x8b"):
-        return gzip.open(path)
+        return cast("IO[bytes]", gzip.open(path))
     if start.startswith(b"\xfd7zXZ\0"):
         return lzma.open(path)
     if start.startswith(b"BZh"):
@@ -150,6 +163,8 @@ class _Bounded(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         if size > MAX_READ:
             raise self._too_large(f"has a header of {size} bytes")
+        if self._stream.tell() > self._limit:
+            raise self._too_large(f"runs on beyond {self._limit} bytes")
         return self._stream.read(MAX_READ if size < 0 else size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:

@@ -1,8 +1,8 @@
 """Unpack an image archive once, into a cache, without trusting it.
 
-tar (plain, gzip, bzip2, xz) and zip. No entry can write outside its folder, no link is ever created on disk, and
-sizes are counted while writing, not believed. The cache is keyed by the sha256 of the archive's bytes; an entry appears
-by one rename, so it is complete or absent, also with several processes at work.
+tar (plain, gzip, bzip2, xz) and zip. No entry can write outside its folder, no symbolic link is ever created,
+and sizes are counted while writing, not believed. The cache is keyed by the sha256 of the archive's bytes; an
+entry appears by one rename, so it is complete or absent, also with several processes at work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,18 @@ MAX_MEMBERS = 1_000_000
 # What systems add to archives; it is no data and would hide that `images` is the only folder.
 JUNK_FOLDER = "__MACOSX"
 JUNK_PREFIXES = ("._", ".DS_Store")
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+# ValueError: names no file system takes. NotImplementedError: zip methods Python lacks.
+# RecursionError: endless header chains.
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RecursionError,
+)
 
 
 def extract(
@@ -41,8 +52,8 @@ def extract(
 ) -> Path:
     """Unpack ``archive`` unless the cache holds it already.
 
-    Links to a file inside the archive become that file. Entries that a system added (``__MACOSX``, ``.DS_Store``) are
-    left out.
+    Links to a file inside the archive become that file. Entries that a system added (``__MACOSX``,
+    ``.DS_Store``) are left out.
 
     Args:
         archive: a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip; told by content, not by name.
@@ -51,8 +62,8 @@ def extract(
         max_members: limit on entries.
 
     Returns:
-        The folder that stands for ``images_dir``: the archive's ``images`` folder if that is its only top-level entry,
-        else the folder with everything.
+        The folder that stands for ``images_dir``: the archive's ``images`` folder if that is its only
+        top-level entry, else the folder with everything.
 
     Raises:
         NotFoundError: ``E_ARCHIVE_MISSING``.
@@ -100,11 +111,12 @@ def _extract_to(source: Path, target: Path, max_bytes: int, max_members: int) ->
             with open_source(source, max_bytes) as members:
                 writer.write_all(members)
         except BROKEN as cause:
-            raise DataError(
-                "E_ARCHIVE_CORRUPT",
-                f"{source} is damaged: {cause or type(cause).__name__}.",
-                f"Copy {source} again and compare checksums",
-            ) from cause
+            raise _damaged(source, cause) from cause
+        except OSError as cause:
+            # Decompressors raise it without a number for damaged data; the system's own have one.
+            if cause.errno is None:
+                raise _damaged(source, cause) from cause
+            raise
         try:
             stage.rename(target)
         except OSError:
@@ -113,6 +125,11 @@ def _extract_to(source: Path, target: Path, max_bytes: int, max_members: int) ->
                 raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _damaged(source: Path, cause: BaseException) -> DataError:
+    what = str(cause) or type(cause).__name__
+    return DataError("E_ARCHIVE_CORRUPT", f"{source} is damaged: {what}.", f"Copy {source} again")
 
 
 class _Writer:
@@ -129,7 +146,7 @@ class _Writer:
                 raise self._refusal(
                     "E_ARCHIVE_TOO_MANY", f"holds more than {self._max_members} entries", "Split the archive"
                 )
-            parts = self._checked(member.name, member.name, "E_ARCHIVE_PATH")
+            parts = self._checked(member, member.name)
             if parts and parts[0] != JUNK_FOLDER and not parts[-1].startswith(JUNK_PREFIXES):
                 self._write(members, member, parts)
         self._make_links()
@@ -188,9 +205,7 @@ class _Writer:
 
     def _made(self, member: Member, parts: tuple[str, ...]) -> bool:
         base = () if member.from_root else parts[:-1]
-        target = self._stage.joinpath(
-            *self._checked("/".join((*base, member.target)), member.name, "E_ARCHIVE_LINK")
-        )
+        target = self._stage.joinpath(*self._checked(member, member.target, base))
         if not target.is_file():
             return False
         path = self._stage.joinpath(*parts)
@@ -200,20 +215,24 @@ class _Writer:
             os.link(target, path)
         return True
 
-    def _checked(self, name: str, shown: str, code: str) -> tuple[str, ...]:
-        """Parts of a relative path that stays inside; links may go up and come back, names may not."""
-        windows = name.replace("\\", "/")
-        drive = len(windows) > 1 and windows[1] == ":"
-        if windows.startswith("/") or drive or "\0" in name or (code == "E_ARCHIVE_LINK" and "//" in windows):
-            raise self._refusal(code, f"has {shown!r}, which points outside", "Pack relative paths only")
-        parts: list[str] = []
-        for part in windows.split("/"):
-            if part == ".." and (code == "E_ARCHIVE_PATH" or not parts):
-                raise self._refusal(code, f"has {shown!r}, which points outside", "Pack relative paths only")
+    def _checked(self, member: Member, path: str, base: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """Parts of a relative path that stays inside.
+
+        A name may not go up at all; a link's target, which counts from ``base``, may go up and come back.
+        """
+        plain = path.replace("\\", "/")
+        parts = list(base or ())
+        outside = plain.startswith("/") or plain[1:2] == ":" or "\0" in plain
+        for part in plain.split("/"):
             if part == "..":
-                parts.pop()
+                outside = outside or base is None or not parts
+                parts = parts[:-1]
             elif part not in ("", "."):
                 parts.append(part)
+        if outside:
+            code = "E_ARCHIVE_PATH" if base is None else "E_ARCHIVE_LINK"
+            shown = repr(member.name) + (f", a link to {path!r}" if base is not None else "")
+            raise self._refusal(code, f"has {shown}, which points outside", "Pack relative paths only")
         return tuple(parts)
 
     def _refusal(self, code: str, what: str, fix: str) -> DataError:

@@ -1,8 +1,8 @@
 """The bank: which models there are, what each action reads and writes, its schema and its template.
 
-Everything is plain files below one root: ``schemas/<model>/`` and ``references/<model>/``. In a checkout that
-is the repository, in an installed wheel the package folder ``skillrun/_bank``. Nothing is cached on disk; within
-a process each file is parsed once, so callers must not change what they get.
+Everything is plain files below one root: ``schemas/<model>/`` and ``references/<model>/``. In a
+checkout that is the repository, in an installed wheel the package folder ``skillrun/_bank``. No disk cache;
+within a process each file is parsed once, so callers must not change what they get.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DataSource:
     """Where a spec key gets its path from when the user names a data set instead.
 
     ``source`` is ``train_datasets``, ``eval_dataset``, ``inference_dataset`` or ``calibration_dataset``.
-    ``path`` is relative to the data set, empty for its root. ``runtime`` is ``extracted_folder`` for archives.
+    ``path`` is relative to the data set, empty for its root; ``runtime`` is ``extracted_folder`` or empty.
     """
 
     key: str
@@ -49,7 +49,7 @@ class DataSource:
 class ActionContract:
     """What ``skill_info.yaml`` says about one action.
 
-    ``command`` holds the placeholder ``{config_path}``; ``container`` is ``train`` or ``deploy``. ``spec_params``
+    ``command`` holds ``{config_path}``; ``container`` is ``train`` or ``deploy``. ``spec_params``
     maps a spec key to an inference function, or to a mapping with ``link`` and ``destination_path``.
     """
 

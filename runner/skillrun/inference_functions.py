@@ -1,4 +1,4 @@
-"""Names that ``spec_params`` of a contract may use: how a spec key gets its value from the run and its parents.
+"""Names that ``spec_params`` of a contract may use: how a key gets its value from the run and its parents.
 
 A text that is not listed here is an error of the contract, never a literal value.
 """

@@ -67,7 +67,7 @@ def _run(action: str, spec_file: Path, overrides: list[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one action; returns the exit code (0, 2, 5, 7, 9, 130). Unexpected errors are raised (exit code 1)."""
+    """Run one action; returns the exit code (0, 2, 5, 7, 9, 130). Unexpected errors are raised (1)."""
     options = _parser().parse_intermixed_args(arguments)
     try:
         _run(options.action, options.experiment_spec_file, options.overrides)

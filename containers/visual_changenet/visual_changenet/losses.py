@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ContrastiveLoss(nn.Module):
-    """Mean over the batch of ``(1-y) d^2 + y max(margin-d, 0)^2`` (Hadsell et al., 2006), y = 1 for a defect."""
+    """Batch mean of ``(1-y) d^2 + y max(margin-d, 0)^2`` (Hadsell et al., 2006), y = 1 for a defect."""
 
     def __init__(self, margin: float) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class Session:
     """Context of a running action.
 
     Leaving it, normally or by any exception, writes the last status line, the ``end`` event and result.json.
-    SIGINT and SIGTERM set ``interrupted``; the action finishes its step, saves and calls ``check_interrupted``.
+    SIGINT and SIGTERM set ``interrupted``; the action ends its step, saves and calls ``check_interrupted``.
     """
 
     def __init__(self, action: str, spec: dict[str, Any]) -> None:

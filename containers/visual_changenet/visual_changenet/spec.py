@@ -30,15 +30,13 @@ class _SpecLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             self.aliases += 1
             if self.aliases > ALIAS_LIMIT:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"more than {ALIAS_LIMIT} aliases", self.peek_event().start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"more than {ALIAS_LIMIT} aliases", None)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
-            key = str(self.construct_object(key_node, deep=True))  # type: ignore[no-untyped-call]
+            key = str(self.construct_object(key_node, deep=True))
             if key in seen and key != "<<":
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} appears twice", key_node.start_mark
@@ -120,9 +118,23 @@ def apply_overrides(spec: dict[str, Any], overrides: Iterable[str]) -> dict[str,
                     "check the spelling of the key",
                 )
             section = below
-        # A reference is text although a flow mapping would start with a brace.
-        section[last] = text if text.startswith("${") else parse_yaml(text, key)
+        section[last] = _override_value(text, key)
     return spec
+
+
+def _override_value(text: str, key: str) -> Any:
+    """Lists, mappings and quoted text as YAML; numbers, booleans and null with their type; all else as it is.
+
+    Paths thus keep their quotes, commas, colons and ``#``.
+    """
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    if text.startswith(("[", "{")) or quoted:
+        return parse_yaml(text, key)
+    try:
+        value = parse_yaml(text, key)
+    except SpecError:
+        return text
+    return value if isinstance(value, bool | int | float | None) else text
 
 
 def resolve_references(spec: dict[str, Any]) -> dict[str, Any]:

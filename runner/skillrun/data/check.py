@@ -36,8 +36,8 @@ def check_dataset(
 ) -> DatasetReport:
     """Check whatever lies at one or more paths.
 
-    A path is a CSV beside its images, a folder with ``dataset.csv`` and ``images/`` or an archive of them, a segment
-    root (``A/ B/ label/ list/``), or a folder of such folders (``train/ eval/``).
+    A path is a CSV beside its images, a folder with ``dataset.csv`` and ``images/`` or an archive of them, a
+    segment root (``A/ B/ label/ list/``), or a folder of such folders (``train/ eval/``).
 
     Args:
         paths: one path or several.

@@ -140,13 +140,14 @@ class _Checker:
         return None
 
     def _inside(self, row: Row, column: str, folder: str, name: str) -> Path | None:
-        root = os.path.abspath(self._images)
-        path = os.path.abspath(os.path.join(root, folder, name))  # noqa: PTH118 - lexical, follows no link
+        # Lexical on purpose: a link that the user made inside the folder may lead elsewhere.
+        root = os.path.normpath(self._images.absolute())
+        path = os.path.normpath(Path(root, folder, name))
         if path == root or path.startswith(root.rstrip(os.sep) + os.sep):
             return Path(path)
         self._report.error(
             "E_DATA_PATH_ESCAPES",
-            f"{self._csv}, line {row.line}: {column} {folder!r} with {name!r} leaves the image folder {root}.",
+            f"{self._csv}, line {row.line}: {column} {folder!r} with {name!r} leaves {root}.",
             file=self._csv,
             line=row.line,
             fix=f"Write {column} in line {row.line} relative to {root}",
@@ -176,7 +177,7 @@ def _check_files(
         if not one.problem and not two.problem and one.size != two.size:
             report.warn(
                 "W_DATA_SIZE_MISMATCH",
-                f"{report.path}, line {line}: {test} is {one.size} and its golden {golden} is {two.size} pixels.",
+                f"{report.path}, line {line}: {test} is {one.size} pixels, its golden {golden} {two.size}.",
                 file=test,
                 line=line,
                 fix="Cut test and golden to the same size",

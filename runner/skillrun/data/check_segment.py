@@ -52,10 +52,10 @@ def check_segment(
 
     Args:
         root: the data set.
-        splits: list files without their ending (``.txt``, or ``.csv`` whose first column counts); None takes all.
+        splits: lists without their ending (``.txt``, or ``.csv`` whose first column counts); None takes all.
         folders: other names of the folders.
         num_classes: masks must hold values below it, or 255 (ignored), after the transform.
-        label_transform: ``norm`` divides mask values by 255, so 255 becomes class 1; anything else leaves them.
+        label_transform: ``norm`` divides mask values by 255 (255 becomes class 1); anything else leaves them.
         progress: called with (images done, images in all).
 
     Returns:
@@ -205,7 +205,7 @@ def _check_files(
         if len(sizes) > 1:
             report.error(
                 "E_DATA_SIZE_MISMATCH",
-                f"{entry.source}, line {entry.line}: the pictures of {entry.name} have sizes {sorted(sizes)}.",
+                f"{entry.source}, line {entry.line}: {entry.name} has sizes {sorted(sizes)}.",
                 file=paths[0],
                 line=entry.line,
                 fix="Cut golden, test and mask to the same size",
@@ -246,7 +246,7 @@ def _check_values(
     if norm and values[-1] not in (0, 255):
         report.error(
             "E_DATA_MASK_VALUES",
-            f"The mask {path} holds {listed}; label_transform=norm turns everything below 255 into 'no change'.",
+            f"The mask {path} holds {listed}; label_transform=norm makes all below 255 'no change'.",
             file=path,
             fix="dataset.segment.label_transform=None"
             if values[-1] < num_classes

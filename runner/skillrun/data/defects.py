@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skillrun.data.board import PITCH, Layout, Step
+from skillrun.data.camera import RIM
 from skillrun.data.painting import BITS, Layers
 from skillrun.data.pictures import Floats, Picture
 
@@ -24,6 +25,8 @@ KINDS = ("open", "short", "mousebite", "spur", "copper", "pinhole")
 TRIES = 40
 # The smallest change of copper that counts, in square units: a spot of 4 x 3 pixels at 64 px.
 MIN_CHANGE = 11.0
+# A view ends `RIM` before the board does, and an exposure may shift it by up to two pixels more.
+KEEP_OUT = RIM + 2
 
 
 @dataclass(frozen=True)
@@ -110,17 +113,18 @@ def find_defect(kind: str, board: Board, rng: np.random.Generator) -> Defect | N
 
 
 def _is_visible(defect: Defect, board: Board) -> bool:
-    """Whether copper really changes by `MIN_CHANGE` and the whole outline lies on the board."""
+    """Whether copper changes by `MIN_CHANGE` where no hole or print hides it, and every view can show it."""
     import numpy as np
 
     low, high = np.floor(defect.outline.min(axis=0)), np.ceil(defect.outline.max(axis=0))
-    if low.min() < 0 or high.max() >= board.layout.extent:
+    if low.min() < KEEP_OUT or high.max() > board.layout.extent - KEEP_OUT:
         return False
     scale = board.layers.scale
     left, top, right, bottom = (int(v) * scale for v in (*low, *high))
     window = board.layers.copper[top:bottom, left:right]
     changed = defect.changed(window, (float(low[0]), float(low[1])), scale) != window
-    seen = changed & (board.layers.hole[top:bottom, left:right] == 0)
+    hole, silk = (mask[top:bottom, left:right] for mask in (board.layers.hole, board.layers.silk))
+    seen = changed & (hole == 0) & (silk == 0)
     return float(seen.sum()) >= MIN_CHANGE * (board.unit * scale) ** 2
 
 

@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 class Probe:
     """What one file is: ``problem`` is empty where it can be read.
 
-    ``size`` is (width, height) in pixels; ``mode`` Pillow's (``L``, ``RGB``, ``P``, …); ``format`` e.g. ``PNG``.
+    ``size`` is (width, height) in pixels; ``mode`` is Pillow's (``L``, ``RGB``, …); ``format`` e.g. ``PNG``.
     """
 
     path: Path

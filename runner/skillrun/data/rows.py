@@ -58,7 +58,7 @@ def _read_text(path: Path, report: DatasetReport) -> str | None:
     if raw.startswith(BOM):
         report.error(
             "E_DATA_CSV_BOM",
-            f"{path} starts with a byte order mark, so its first column would not be called {CSV_COLUMNS[0]}.",
+            f"{path} starts with a byte order mark, which becomes part of {CSV_COLUMNS[0]}.",
             file=path,
             line=1,
             fix=f"Save {path} as UTF-8 without BOM",

@@ -1,4 +1,4 @@
-"""Check ``skill_info.yaml`` against its JSON Schema, and every name in it against the schemas of the actions."""
+"""Check ``skill_info.yaml`` against its JSON Schema, and every name in it against the config classes."""
 
 from __future__ import annotations
 
@@ -81,6 +81,15 @@ def _action(
             yield from _port(f"actions.{name}.{table}", key, port["type"], leaves, report)
     for key in sorted(set(action["inputs"]) & set(action["outputs"])):
         yield report(f"actions.{name}", f"{key} is both input and output")
+    if info["spec_templates"].get(name) != template_name(source, name):
+        yield report(f"spec_templates.{name}", f"must be {template_name(source, name)}")
+    yield from _origins(name, action, info, leaves, report)
+
+
+def _origins(
+    name: str, action: Mapping[str, Any], info: Mapping[str, Any], leaves: Mapping[str, Any], report: Report
+) -> Iterator[Difference]:
+    """Where the keys of an action get their values: data sets, and inference functions."""
     for key in info["data_sources"].get(name, {}):
         if key not in action["inputs"]:
             yield report(f"data_sources.{name}", f"{key} is no input of this action")
@@ -89,8 +98,6 @@ def _action(
             yield report(f"spec_params.{name}", f"{key} is no key of this action")
         if isinstance(function, str) and function not in INFERENCE_FUNCTIONS:
             yield report(f"spec_params.{name}.{key}", f"{function!r} is no inference function")
-    if info["spec_templates"].get(name) != template_name(source, name):
-        yield report(f"spec_templates.{name}", f"must be {template_name(source, name)}")
 
 
 def _port(place: str, key: str, kind: str, leaves: Mapping[str, Any], report: Report) -> Iterator[Difference]:

@@ -95,8 +95,8 @@ def write(root: Path) -> list[Path]:
 def check(root: Path) -> list[Difference]:
     """How the files on disk differ from what the sources give; empty means up to date.
 
-    Schemas are compared by meaning first (keys, defaults, bounds, choices). A generated file that no source asks
-    for and a contradiction in a contract are reported as well.
+    Schemas are compared by meaning first (keys, defaults, bounds, choices). A generated file that no source
+    asks for, and a contradiction in a contract, are reported as well.
     """
     found: list[Difference] = []
     fresh = generate(root)

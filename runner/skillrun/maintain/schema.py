@@ -105,7 +105,7 @@ def _properties(source: Source, leaves: Iterable[Leaf]) -> dict[str, Any]:
 
 
 def dump(value: Any, indent: int = 0) -> str:
-    """Strict JSON that reads well and differs line by line: one leaf per line, sections indented by one blank."""
+    """Strict JSON that differs line by line: one leaf per line, sections indented by one blank."""
     flat = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
     leaf = isinstance(value, Mapping) and "type" in value and "properties" not in value
     if leaf or not isinstance(value, dict | list) or len(flat) + indent <= _LINE:

@@ -96,8 +96,8 @@ def build_tables(source: Source, model: str) -> str:
         "",
         f"Generated from the config classes by `{COMMAND}`; do not edit.",
         "",
-        "`default` is that of the classes; templates may start from another value. `AutoML`: yes = searched by",
-        "default, no = never, blank = only where named. `own` marks keys that only skillrun knows.",
+        "`default` is that of the classes; templates may start from another value. `AutoML`: yes = searched",
+        "by default, no = never, blank = only where named. `own` marks keys that only skillrun knows.",
     ]
     groups: dict[str, list[Leaf]] = {}
     for leaf in source.leaves:

@@ -29,7 +29,7 @@ def worst_rows(scores: Scores, targets: Targets, margin: float, limit: int = LIM
 
 
 def worst_cases(dataset: ClassifyDataset, scores: Scores, targets: Targets, margin: float) -> Image.Image:
-    """RGB contact sheet; each cell shows golden | test, row line, score and kind. Says so where nothing is wrong."""
+    """RGB contact sheet; each cell shows golden | test, line, score and kind."""
     rows = worst_rows(scores, targets, margin)
     cell_width, cell_height = 2 * THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
     lines = max(1, -(-len(rows) // COLUMNS))

@@ -18,7 +18,7 @@ from visual_changenet.session import Session
 
 
 def write_scores(path: Path, dataset: ClassifyDataset, scores: Scores, margin: float | None = None) -> None:
-    """All CSV columns, ``siamese_score`` and, with a margin, ``predicted``; rows in the order of the input."""
+    """All CSV columns, ``siamese_score`` and, with a margin, ``predicted``; rows in input order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*dataset.table.columns, "siamese_score", *(["predicted"] if margin is not None else [])])

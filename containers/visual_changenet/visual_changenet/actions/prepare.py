@@ -8,13 +8,13 @@ from visual_changenet.config.rules import RuleError, apply_rules
 from visual_changenet.errors import SpecError
 
 
-def check_rules(spec: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def check_rules(spec: dict[str, Any], action: str) -> tuple[dict[str, Any], list[str]]:
     """The spec with values clamped, and one notice per change.
 
     Raises:
         SpecError: ``E_SPEC_RULE`` where two keys contradict each other.
     """
     try:
-        return apply_rules(spec)
+        return apply_rules(spec, action)
     except RuleError as error:
-        raise SpecError("E_SPEC_RULE", str(error), error.fix) from error
+        raise SpecError("E_SPEC_RULE", error.message, error.fix) from error

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from visual_changenet.actions.prepare import check_rules
 from visual_changenet.checkpoints import load_weights, read_checkpoint
 from visual_changenet.data.classify import ClassifyDataset, Split
 from visual_changenet.data.loaders import eval_loader
@@ -58,7 +59,7 @@ def inherit(spec: dict[str, Any], trained: dict[str, Any]) -> tuple[dict[str, An
 
 
 def open_model(session: Session) -> tuple[ClassifyNetwork, torch.device]:
-    """The network of ``<action>.checkpoint`` in evaluation mode; the session's spec takes over its geometry."""
+    """The network of ``<action>.checkpoint`` in evaluation mode; the session's spec takes its geometry."""
     key = f"{session.action}.checkpoint"
     path = session.spec[session.action]["checkpoint"]
     content = read_checkpoint(path, key)
@@ -66,6 +67,8 @@ def open_model(session: Session) -> tuple[ClassifyNetwork, torch.device]:
     if isinstance(content.get("spec"), dict):
         session.spec, notices = inherit(session.spec, content["spec"])
         session.save_spec()
+    session.spec, mended = check_rules(session.spec, session.action)
+    notices += mended
     device, threads = choose_device(session.spec), set_threads(session.spec)
     session.environment |= {"torch": torch.__version__, "threads": threads}
     session.start(device.type)

@@ -46,7 +46,7 @@ def train(session: Session) -> None:
         RunError: the loss is no number any more, or memory ran out.
         CancelledError: after SIGINT or SIGTERM, when the checkpoint is written.
     """
-    session.spec, notices = check_rules(session.spec)
+    session.spec, notices = check_rules(session.spec, "train")
     session.save_spec()
     spec, options = session.spec, session.spec["train"]
     device, threads = choose_device(spec), set_threads(spec)
@@ -113,7 +113,7 @@ def build_module(session: Session) -> ClassifyModule:
     whole = spec["train"]["pretrained_model_path"]
     if whole:
         load_weights(module.model, read_checkpoint(whole, "train.pretrained_model_path"), whole)
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return module.to(memory_format=torch.channels_last)
 
 
 def build_loaders(session: Session, device: torch.device) -> tuple[DataLoader[Item], DataLoader[Item] | None]:

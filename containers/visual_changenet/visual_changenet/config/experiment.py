@@ -33,12 +33,12 @@ class ExperimentConfig(Section):
     wandb: Wandb = section(Wandb, "Logging to Weights & Biases.")
     model: Model = section(Model, "Architecture of the network.")
     dataset: Dataset = section(Dataset, "Data sets and how they become network input.")
-    train: Train = section(Train, "The action train.")
-    evaluate: Evaluate = section(Evaluate, "The action evaluate.")
-    inference: Inference = section(Inference, "The action inference.")
-    export: Export = section(Export, "The action export.")
-    quantize: Quantize = section(Quantize, "The action quantize.")
-    gen_trt_engine: GenTrtEngine = section(GenTrtEngine, "The action gen_trt_engine.")
+    train: Train = section(Train, "Training: epochs, optimiser, loss and checkpoints.")
+    evaluate: Evaluate = section(Evaluate, "Scoring of a checkpoint on labelled pairs.")
+    inference: Inference = section(Inference, "Prediction for pairs without labels.")
+    export: Export = section(Export, "Export of a checkpoint to ONNX.")
+    quantize: Quantize = section(Quantize, "Quantization of a checkpoint.")
+    gen_trt_engine: GenTrtEngine = section(GenTrtEngine, "Build of a TensorRT engine from an ONNX file.")
 
     @model_validator(mode="before")
     @classmethod

@@ -158,17 +158,29 @@ def setting(
         "x-skillrun-only": skillrun_only or None,
     }
     extra = {key: value for key, value in extra.items() if value is not None}
+    return Field(
+        description=description, json_schema_extra=extra, **_field_arguments(default, extra, pattern)
+    )
+
+
+def _field_arguments(default: Any, extra: Mapping[str, Any], pattern: str | None) -> dict[str, Any]:
+    """Default and limits in the words of pydantic; list and dict entries are checked by ``check_entries``."""
+    length = extra.get("length")
     limits: dict[str, Any] = {"pattern": pattern}
     if isinstance(default, list):
         limits |= {"min_length": length, "max_length": length, "default_factory": lambda: list(default)}
     elif isinstance(default, dict):
         limits |= {"default_factory": lambda: dict(default)}
-    elif collection:
+    elif "collection" in extra:
         limits |= {"default": default}
     else:
-        limits |= {"ge": low, "le": high, "gt": above, "default": default}
-    limits = {key: value for key, value in limits.items() if value is not None or key == "default"}
-    return Field(description=description, json_schema_extra=extra, **limits)
+        limits |= {
+            "ge": extra.get("low"),
+            "le": extra.get("high"),
+            "gt": extra.get("above"),
+            "default": default,
+        }
+    return {key: value for key, value in limits.items() if value is not None or key == "default"}
 
 
 def section(kind: type[Section], description: str) -> Any:

@@ -13,7 +13,7 @@ RENAMED: dict[str, tuple[str, ...]] = {
 
 
 def with_present_names(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with old names replaced; a copy where something changed. A present name wins over an old one."""
+    """The spec with old names replaced, as a copy where something changed; a present name wins."""
     for old in RENAMED:
         *sections, last = old.split(".")
         if last in _section(spec, sections):

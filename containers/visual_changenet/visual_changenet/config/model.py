@@ -68,7 +68,12 @@ class DecodeHead(Section):
 
 class ClassifyModel(Section):
     train_margin_euclid: Float = setting(
-        2.0, "Margin of the contrastive loss: distance that defects are pushed beyond (no unit).", low=1.0
+        2.0,
+        "Margin of the contrastive loss: distance that defects are pushed beyond (no unit).",
+        low=1.0,
+        automl=True,
+        search={"low": 1.0, "high": 5.0},
+        depends_on="model.classify.difference_module=euclidean",
     )
     eval_margin: Float = setting(
         2.0,

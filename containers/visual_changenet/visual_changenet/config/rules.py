@@ -198,7 +198,7 @@ RULES: tuple[dict[str, Any], ...] = (
 
 
 def rules_of(action: str) -> list[dict[str, Any]]:
-    """The rules of one of the 16 actions: those whose keys it reads. Raises KeyError for an unknown action."""
+    """The rules of an action: those whose keys it reads. Raises KeyError for an unknown action."""
     chosen = ACTIONS[action]
     found = []
     for rule in RULES:

@@ -12,8 +12,8 @@ LIMIT = 4
 def find_shift(test: Pixels, golden: Pixels, limit: int = LIMIT) -> tuple[int, int]:
     """(dy, dx) in pixels, each within +-limit, by which ``test`` must move to lie on ``golden``.
 
-    Phase correlation: the peak of the inverse transform of the normalised cross power spectrum of the two grey
-    images (Kuglin and Hines, 1975), searched inside the limit only. Both uint8 (H, W, 3) of one size.
+    Phase correlation: the peak of the inverse transform of the normalised cross power spectrum of the two
+    grey images (Kuglin and Hines, 1975), searched inside the limit only. Both uint8 (H, W, 3) of one size.
     """
     a, b = (_prepared(image) for image in (test, golden))
     cross = np.fft.rfft2(b) * np.conj(np.fft.rfft2(a))

@@ -21,7 +21,7 @@ CROP_AREA = (0.8, 1.2)
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the source that fills the output: top left corner and size in pixels, possibly fractional."""
+    """The part of the source that fills the output: its top left corner and size in pixels."""
 
     top: float
     left: float

@@ -25,7 +25,7 @@ Item = tuple[Tensor, Tensor, Tensor]
 
 
 class ClassifyDataset(Dataset[Item]):
-    """Items are (test float32 (3,H,W), golden float32 (3,H,W) or (N,3,H,W), label float32 (1,): 0 PASS, 1 defect).
+    """Items are (test (3,H,W), golden (3,H,W) or (N,3,H,W), label (1,): 0 PASS, 1 defect), all float32.
 
     Args:
         data: the resolved ``dataset.classify`` section.
@@ -40,7 +40,9 @@ class ClassifyDataset(Dataset[Item]):
 
     def __init__(self, data: dict[str, Any], split: Split, seed: int = 1234) -> None:
         source, key = data[f"{split}_dataset"], f"dataset.classify.{split}_dataset"
-        self.table: Table = read_table(source["csv_path"] or "", key=f"{key}.csv_path")
+        self.table: Table = read_table(
+            source["csv_path"] or "", key=f"{key}.csv_path", labelled=split != "infer"
+        )
         self.images_dir = _folder(source["images_dir"], f"{key}.images_dir")
         self.extension: str = data["image_ext"]
         self.suffixes = light_suffixes(data)
@@ -92,7 +94,7 @@ class ClassifyDataset(Dataset[Item]):
         return [[folder / f"{stem}{ending}" for ending in endings] for stem in chosen]
 
     def pixels(self, index: int) -> tuple[list[Pixels], list[list[Pixels]]]:
-        """uint8 images before augmentation: test lights, and the lights of each golden. Registered if asked."""
+        """uint8 images before augmentation: test lights, and lights per golden; registered if asked."""
         row = self.table.rows[index]
         test = [self.store.get(path) for path in self.paths(row, "input_path")]
         goldens = [[self.store.get(path) for path in paths] for paths in self.golden_paths(row)]
@@ -149,7 +151,7 @@ def light_suffixes(data: dict[str, Any]) -> list[str]:
     if count != data["num_input"]:
         raise SpecError(
             "E_SPEC_LIGHTS",
-            f"dataset.classify.input_map names {count} image(s) per object, but num_input is {data['num_input']}.",
+            f"dataset.classify.input_map names {count} image(s), but num_input is {data['num_input']}.",
             f"set dataset.classify.num_input to {count}, or correct input_map",
         )
     return [f"_{name}" for name in lights] or [""]

@@ -70,7 +70,7 @@ def turn_hue(image: Pixels, turns: float) -> Pixels:
 def draw_colour(options: dict[str, Any], rng: random.Random) -> ColourChange | None:
     """A change with probability ``color_probability``, else None.
 
-    ``options`` is ``random_color``; a strength s gives a factor in [max(0, 1-s), 1+s], hue h a turn in [-h, h].
+    ``options`` is ``random_color``; strength s: factor in [max(0, 1-s), 1+s]; hue h: turn in [-h, h].
     """
     if not options["enable"] or rng.random() >= options["color_probability"]:
         return None

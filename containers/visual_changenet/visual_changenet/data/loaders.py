@@ -40,7 +40,7 @@ def train_loader(data: dict[str, Any], seed: int, *, devices: int = 1, pin: bool
     if len(dataset) < batch * devices:
         raise DataInvalidError(
             "E_DATA_TOO_SMALL",
-            f"{dataset.table.path} has {len(dataset)} rows, less than one batch of {batch} on {devices} device(s).",
+            f"{dataset.table.path} has {len(dataset)} rows, less than {devices} batch(es) of {batch}.",
             f"set dataset.classify.batch_size to at most {max(2, len(dataset) // devices)}",
         )
     weights = sampling_weights(dataset.targets(), data["fpratio_sampling"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from visual_changenet.errors import DataInvalidError, MissingFileError
 
 REQUIRED = ("input_path", "golden_path", "label", "object_name")
+UNLABELLED = ("input_path", "golden_path", "object_name")
 PASS = "PASS"
 
 
@@ -21,8 +22,8 @@ class Row:
 
     @property
     def target(self) -> int:
-        """0 for the exact label ``PASS``, else 1."""
-        return 0 if self.cells["label"] == PASS else 1
+        """0 for the exact label ``PASS`` (and where there is no label), else 1."""
+        return 0 if self.cells.get("label", PASS) == PASS else 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def _bad(path: Path, what: str, fix: str, code: str = "E_DATA_TABLE") -> DataInv
     return DataInvalidError(code, f"{path}: {what}", fix)
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
     if not header:
         raise _bad(
             path, "the file is empty.", f"write a header with {', '.join(REQUIRED)} and one row per object"
@@ -49,7 +50,7 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise _bad(
             path, f"row 1 is not separated by commas: {header[0]!r}.", "save the file with ',' as separator"
         )
-    missing = [name for name in REQUIRED if name not in header]
+    missing = [name for name in required if name not in header]
     if missing:
         raise _bad(
             path, f"row 1 has no column {missing[0]!r}; it has {header}.", f"add the column {missing[0]!r}"
@@ -59,11 +60,12 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise _bad(path, f"row 1 has the column {repeated[0]!r} twice.", "rename or remove one of them")
 
 
-def read_table(csv_path: str | Path, *, key: str) -> Table:
+def read_table(csv_path: str | Path, *, key: str, labelled: bool = True) -> Table:
     """Read and check a classify CSV.
 
     Args:
         csv_path: the file; ``key`` is the spec key it came from, for the message.
+        labelled: whether the column ``label`` must be there.
 
     Raises:
         MissingFileError: ``E_DATA_TABLE_MISSING``.
@@ -80,7 +82,7 @@ def read_table(csv_path: str | Path, *, key: str) -> Table:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.reader(stream)
             header = next(reader, [])
-            _check_header(path, header)
+            _check_header(path, header, REQUIRED if labelled else UNLABELLED)
             rows = [_row(path, header, cells, reader.line_num) for cells in reader if cells]
     except UnicodeDecodeError as error:
         raise _bad(path, f"byte {error.start} is not UTF-8.", "save the file as UTF-8") from error

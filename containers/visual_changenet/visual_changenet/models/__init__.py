@@ -43,7 +43,7 @@ def build_model(spec: dict[str, Any], channel_norm: ChannelNormForm = "unbiased"
     if strides != list(backbone.strides):
         raise SpecError(
             "E_MODEL_STRIDES",
-            f"model.decode_head.feature_strides is {strides}, but {model['backbone']['type']} has {list(backbone.strides)}.",
+            f"model.decode_head.feature_strides is {strides}, the backbone's are {list(backbone.strides)}.",
             f"set model.decode_head.feature_strides to {list(backbone.strides)}",
         )
     decoder = DifferenceClassifier(
@@ -62,6 +62,6 @@ def _check_size(size: tuple[int, int]) -> None:
     if size[0] % 16 or size[1] % 16 or min(size) < 16:
         raise SpecError(
             "E_MODEL_SIZE",
-            f"the network input is {size[0]} x {size[1]} (height x width), but each side must be a multiple of 16.",
+            f"the network input is {size[0]} x {size[1]} pixels, but each side must be a multiple of 16.",
             "choose dataset.classify.image_height and image_width as multiples of 16",
         )

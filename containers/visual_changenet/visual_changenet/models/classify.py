@@ -79,13 +79,13 @@ class DifferenceClassifier(DifferencePyramid):
     def _fuse(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
         """The 1x1 convolution over all upsampled maps.
 
-        It is linear per pixel and so is the upsampling, hence each map is convolved at its own size and only sums
-        of one size are upsampled: no wide concatenation, and a third of the multiplications.
+        It is linear per pixel and so is the upsampling, hence each map is convolved at its own size and only
+        sums of one size are upsampled: no wide concatenation, and a third of the multiplications.
         """
         conv = self.linear_fuse[0]
         assert isinstance(conv, nn.Conv2d)
         by_size: dict[torch.Size, Tensor] = {}
-        for part, weight in zip(maps, conv.weight.split(self.width, dim=1), strict=True):
+        for part, weight in zip(maps, torch.split(conv.weight, self.width, dim=1), strict=True):
             term = F.conv2d(part, weight)
             size = part.shape[-2:]
             by_size[size] = by_size[size] + term if size in by_size else term

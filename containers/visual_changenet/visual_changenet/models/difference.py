@@ -83,15 +83,15 @@ class DifferencePyramid(nn.Module):
 def folded_convolution(conv: nn.Module, projection: nn.Linear, test: Tensor, golden: Tensor) -> Tensor:
     """``conv(cat(projection(test), projection(golden)))`` with the projection folded into the kernel.
 
-    For C < E input channels this convolves 2C channels in place of 2E. The projection's bias is absent from the zero
-    padding, so near the border it counts only for the taps inside the image: a small map added afterwards.
+    For C < E input channels this convolves 2C channels in place of 2E. The projection's bias is absent from
+    the zero padding: near the border it counts only for the taps inside, a small map that is added.
 
     Args:
         conv: 3x3, 2E -> E. test, golden: (B, C, H, W). Returns (B, E, H, W).
     """
     assert isinstance(conv, nn.Conv2d)
     with torch.autocast(test.device.type, enabled=False):
-        halves = conv.weight.unflatten(1, (2, projection.out_features))
+        halves = conv.weight.view(conv.out_channels, 2, projection.out_features, 3, 3)
         kernel = torch.einsum("ohiyx,ic->ohcyx", halves, projection.weight).flatten(1, 2)
         taps = torch.einsum("ohiyx,i->oyx", halves, projection.bias)[:, None]
         inside = taps.new_ones(1, 1, *test.shape[-2:])

@@ -54,8 +54,8 @@ class DropPath(nn.Module):
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A linear layer over the last axis of (B, N, Cin) or (B, H, W, Cin); ``weight`` has Cout x Cin elements.
 
-    On the CPU it runs as a 1x1 convolution: oneDNN's is up to 2.5 times as fast as the matrix product in float32
-    and never slower. Elsewhere, and for export, it is an ordinary linear layer.
+    On the CPU it runs as a 1x1 convolution: oneDNN's is up to 2.5 times as fast as the matrix product in
+    float32 and never slower. Elsewhere, and for export, it is an ordinary linear layer.
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
         return F.linear(x, weight.flatten(1), bias)
@@ -80,7 +80,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     low = v.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
     if q.device.type == "cpu" and (low or q.shape[2] <= 64):
         weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        return weights.softmax(dim=-1).to(v.dtype) @ v
+        mixed: Tensor = weights.softmax(dim=-1).to(v.dtype) @ v
+        return mixed
     return F.scaled_dot_product_attention(q, k, v)
 
 

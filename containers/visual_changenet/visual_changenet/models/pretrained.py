@@ -92,4 +92,5 @@ def load_backbone(backbone: nn.Module, path: Path) -> str:
                 "E_BACKBONE_MISMATCH", f"{path}: {what}", "choose weights of model.backbone.type"
             )
     backbone.load_state_dict({name: found[name] for name in shared}, strict=False)
-    return f"{path}: loaded {len(shared)} of the backbone's {len(wanted)} tensors, ignored {len(found) - len(shared)}."
+    ignored = len(found) - len(shared)
+    return f"{path}: loaded {len(shared)} of the backbone's {len(wanted)} tensors, ignored {ignored}."

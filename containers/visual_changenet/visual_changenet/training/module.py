@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -32,7 +33,7 @@ def learning_rate_factor(policy: str, epoch: int, num_epochs: int) -> float:
 class ClassifyModule(pl.LightningModule):
     """Network, loss, optimiser and the scores of an epoch.
 
-    After an epoch ``epoch_metrics`` holds train_loss, train_acc, train_fpr (and train_ap) and, where there was a
+    After an epoch ``epoch_metrics`` holds train_loss, train_acc, train_fpr (and train_ap) and, after a
     validation, val_loss, val_acc, val_fpr, val_ap; decisions are made at ``model.classify.eval_margin``.
     """
 
@@ -98,7 +99,7 @@ class ClassifyModule(pl.LightningModule):
         if not np.isfinite(self.epoch_metrics.get("train_loss", 0.0)):
             raise RunError(
                 "E_RUN_NONFINITE",
-                f"the training loss became {self.epoch_metrics['train_loss']} in epoch {self.current_epoch + 1}.",
+                f"train_loss became {self.epoch_metrics['train_loss']} in epoch {self.current_epoch + 1}.",
                 "lower train.optim.lr, or set train.precision to 32-true",
             )
         return self.epoch_metrics
@@ -114,7 +115,7 @@ class ClassifyModule(pl.LightningModule):
         out = {f"{phase}_loss": float((losses * counts).sum() / counts.sum())}
         return out | score_split(scores, targets, self.margin, phase)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser of ``train.optim`` over all parameters, its rate changed once per epoch."""
         options, epochs = self.spec["train"]["optim"], self.spec["train"]["num_epochs"]
         optimiser = self._optimiser(options)
@@ -131,6 +132,6 @@ class ClassifyModule(pl.LightningModule):
         return kind(parameters, lr=rate, betas=betas, weight_decay=decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the published identity and the resolved spec, so that the file suffices to rebuild the network."""
+        """Add the published identity and the resolved spec: the file suffices to rebuild the network."""
         checkpoint["tao_model"] = f"visual_changenet_{self.spec['task']}"
         checkpoint["spec"] = self.spec

@@ -150,7 +150,8 @@ class ChannelMixing(nn.Module):
         query = self.q(x).softmax(dim=1).view(batch, count, self.heads, -1)
         key = x.softmax(dim=1).view(batch, count, self.heads, -1).mean(dim=-1, keepdim=True)
         score = (query * key).sum(dim=1)  # (B, heads, D / heads)
-        return (score.sigmoid() * self.temperature.view(1, -1, 1)).reshape(batch, 1, width)
+        gate: Tensor = score.sigmoid() * self.temperature.view(1, -1, 1)
+        return gate.reshape(batch, 1, width)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
@@ -201,7 +202,7 @@ class ClassMlp(nn.Module):
 class ClassAttentionBlock(nn.Module):
     """What a class-attention block does to the patch tokens.
 
-    The class token reads the patches, never the other way round, and only the patches are used by the decoders.
+    The class token reads the patches, never the other way round, and the decoders use only the patches.
     The class token's own parameters are therefore kept for the checkpoint's sake and not computed.
     """
 

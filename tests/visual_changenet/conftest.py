@@ -1,0 +1,114 @@
+"""A tiny classify data set and spec, written to disk."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+SIDE = 32
+
+
+def write_images(folder: Path, count: int = 12) -> Path:
+    """``data.csv`` and images: every third test image has a bright square that its golden lacks."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        golden = rng.integers(0, 120, (SIDE, SIDE, 3), dtype=np.uint8)
+        test = golden.copy()
+        defect = index % 3 == 0
+        if defect:
+            test[8:24, 8:24] = 255
+        for name, image in (("unit", test), ("golden", golden)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / name / f"{index:03d}.png")
+        rows.append(["unit", "golden", "bridge" if defect else "PASS", f"{index:03d}", f"board {index}, ü"])
+    with (folder / "data.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["input_path", "golden_path", "label", "object_name", "board"])
+        writer.writerows(rows)
+    return folder / "data.csv"
+
+
+def write_spec(folder: Path, **train: Any) -> Path:
+    """Spec for ``folder`` results in ``folder/results``; ``train`` changes keys of that section."""
+    table = folder / "data.csv"
+    if not table.exists():
+        write_images(folder)
+    source = {"csv_path": str(table), "images_dir": str(folder)}
+    spec = {
+        "task": "classify",
+        "results_dir": str(folder / "results"),
+        "model": {
+            "backbone": {"type": "fan_tiny_8_p4_hybrid"},
+            "classify": {"difference_module": "learnable", "embed_dec": 8, "eval_margin": 0.5},
+            "decode_head": {"feature_strides": [4, 8, 16, 16], "decoder_params": {"embed_dim": 16}},
+        },
+        "dataset": {
+            "classify": {
+                **{f"{name}_dataset": source for name in ("train", "validation", "test", "infer")},
+                "image_ext": ".png",
+                "image_height": SIDE,
+                "image_width": SIDE,
+                "num_input": 1,
+                "input_map": None,
+                "batch_size": 4,
+                "workers": 0,
+                "augmentation_config": {"augment": True, "random_shift": 2},
+            }
+        },
+        "train": {"num_epochs": 2, "device": "cpu", "threads": 1, "classify": {"loss": "ce"}} | train,
+        "evaluate": {"checkpoint": "${results_dir}/train/changenet_model_classify_latest.pth"},
+        "inference": {"checkpoint": "${evaluate.checkpoint}"},
+    }
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def command(action: str, spec: Path, *overrides: str) -> list[str]:
+    """The command line of one action."""
+    return [sys.executable, "-m", "visual_changenet", action, "-e", str(spec), *overrides]
+
+
+def run(action: str, spec: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Run one action to its end."""
+    environment = {key: value for key, value in os.environ.items() if key != "SKILLRUN_RUN_DIR"}
+    return subprocess.run(
+        command(action, spec, *overrides),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+
+
+class ClassifyCase:
+    """What the fixture ``case`` offers: the functions above."""
+
+    write_images = staticmethod(write_images)
+    write_spec = staticmethod(write_spec)
+    command = staticmethod(command)
+    run = staticmethod(run)
+
+
+@pytest.fixture(scope="session")
+def case() -> type[ClassifyCase]:
+    """Functions that write a tiny classify data set and run actions on it."""
+    return ClassifyCase
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a data set with a finished two-epoch training; do not write into ``results/train``."""
+    folder = tmp_path_factory.mktemp("ein Ordner, mit 'Ü'")
+    done = run("train", write_spec(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
