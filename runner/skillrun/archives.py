@@ -73,9 +73,7 @@ def extract(
     """
     source = Path(archive)
     if not source.is_file():
-        raise NotFoundError(
-            "E_ARCHIVE_MISSING", f"The archive {source} does not exist.", f"Put it at {source}"
-        )
+        raise NotFoundError("E_ARCHIVE_MISSING", f"The archive {source} does not exist.", f"Put it at {source}")
     try:
         root = Path(cache_root)
         root.mkdir(parents=True, exist_ok=True)
@@ -174,9 +172,7 @@ class _Writer:
 
     def _file(self, members: TarSource | ZipSource, member: Member, path: Path) -> None:
         if path.is_dir():
-            raise self._refusal(
-                "E_ARCHIVE_PATH", f"has {member.name!r} as a file and as a folder", "Pack it again"
-            )
+            raise self._refusal("E_ARCHIVE_PATH", f"has {member.name!r} as a file and as a folder", "Pack it again")
         path.unlink(missing_ok=True)  # a later entry of the same name wins, as in tar
         with members.open(member) as stream, path.open("xb") as out:
             while chunk := stream.read(CHUNK):

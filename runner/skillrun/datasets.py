@@ -68,7 +68,9 @@ def resolve_sources(rules: Sequence[DataSource], sources: DataSources) -> dict[s
     for name in given.keys() - used:
         wanted = sorted({FLAGS[rule.source] for rule in rules})
         raise DataError(
-            "E_DATA_SOURCE", f"this action reads no {FLAGS[name]}", f"give {' and '.join(wanted) or 'no data set'}"
+            "E_DATA_SOURCE",
+            f"this action reads no {FLAGS[name]}",
+            f"give {' and '.join(wanted) or 'no data set'}",
         )
     return paths
 
@@ -98,7 +100,9 @@ def _locate(folder: Path, part: str, runtime: str, flag: str) -> Path:
         archive = folder / f"{stem}{ending}"
         if archive.is_file():
             return extract(archive, cache_root() / "archives")
-    raise DataError("E_DATA_SOURCE", f"{flag} {str(folder)!r} holds neither {stem}/ nor {part}", f"add {stem}/ or {part}")
+    raise DataError(
+        "E_DATA_SOURCE", f"{flag} {str(folder)!r} holds neither {stem}/ nor {part}", f"add {stem}/ or {part}"
+    )
 
 
 def _hint(folder: Path) -> str:

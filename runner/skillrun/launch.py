@@ -1,4 +1,4 @@
-"""Starting a plan: the data is looked at, the run folder is made, the backend is called. Nothing is written on error."""
+"""Starting a plan: look at the data, make the run folder, call the backend. On an error nothing is left behind."""
 
 from __future__ import annotations
 

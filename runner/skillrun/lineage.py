@@ -26,7 +26,12 @@ class ParentCheckpoint:
 
     def to_json(self) -> dict[str, Any]:
         """For the plan."""
-        return {"run_id": self.run_id, "checkpoint": str(self.path), "reason": self.reason, "sha256": self.entry.get("sha256")}
+        return {
+            "run_id": self.run_id,
+            "checkpoint": str(self.path),
+            "reason": self.reason,
+            "sha256": self.entry.get("sha256"),
+        }
 
 
 def pick_checkpoint(run: RunFolder, pick: str = "best") -> ParentCheckpoint:
@@ -41,12 +46,16 @@ def pick_checkpoint(run: RunFolder, pick: str = "best") -> ParentCheckpoint:
     entries: list[dict[str, Any]] = (read_json(run.result) or {}).get("checkpoints") or []
     if not entries:
         raise NotFoundError(
-            "E_PARENT_NO_CHECKPOINT", f"{run.run_id} ({found.state}) lists no checkpoint", "name a train run with --parent"
+            "E_PARENT_NO_CHECKPOINT",
+            f"{run.run_id} ({found.state}) lists no checkpoint",
+            "name a train run with --parent",
         )
     chosen, reason = _choose(run, entries, pick)
     path = (run.path / chosen["path"]).absolute()
     if not path.is_file():
-        raise NotFoundError("E_PARENT_FILE", f"{path} is listed by {run.run_id} but does not exist", "restore it, or retrain")
+        raise NotFoundError(
+            "E_PARENT_FILE", f"{path} is listed by {run.run_id} but does not exist", "restore it, or retrain"
+        )
     return ParentCheckpoint(run.run_id, path, reason, chosen)
 
 
@@ -54,7 +63,10 @@ def _choose(run: RunFolder, entries: list[dict[str, Any]], pick: str) -> tuple[d
     if pick in ("best", "last"):
         for entry in entries:
             if entry.get(pick):
-                return entry, f"{pick} of {len(entries)}: epoch {entry.get('epoch')} {_numbers(entry)}".rstrip()
+                return (
+                    entry,
+                    f"{pick} of {len(entries)}: epoch {entry.get('epoch')} {_numbers(entry)}".rstrip(),
+                )
         return entries[-1], f"no checkpoint is marked {pick}; the newest of {len(entries)}"
     match = _PICK.fullmatch(pick)
     if match is None:
@@ -77,7 +89,7 @@ def inherited(run: RunFolder, schema_keys: set[str], path_keys: set[str]) -> dic
 
     if not run.spec.is_file():
         return {}
-    values = flatten(read_spec(run.spec).values, dict.fromkeys(schema_keys, {}))
+    values = flatten(read_spec(run.spec).values, {key: {} for key in schema_keys})
     skip = (".batch_size", ".workers")
     return {
         key: value

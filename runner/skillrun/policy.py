@@ -39,7 +39,8 @@ _OFF = (
 )
 _LOOSE = r"(?:off\b|aus\b|uit\b|weg\b)"
 _WITHOUT = (
-    r"(?:no|without|w/o|minus|sans|ohne|sin|sem|senza|zonder|keine?n?|pas\s+d[e'’]|不用|不要用?|不使用|别用|niente|geen)"
+    r"(?:no|without|w/o|minus|sans|ohne|sin|sem|senza|zonder|keine?n?|pas\s+d[e'’]|niente|geen"
+    r"|不用|不要用?|不使用|别用)"
 )
 _USE = (
     r"(?:us(?:e|ing)|run(?:ning)?|do(?:ing)?|want|need|start(?:ing)?|launch|try|apply|perform|verwenden?|benutzen?"
@@ -67,7 +68,9 @@ _OFF_PATTERNS = [
     re.compile(rf"\b(?:turn|switch|shut|schalte?|zet)\b{_GAP}{_SUBJECT}{_GAP}{_LOOSE}"),
     re.compile(rf"\b(?:have|want|with|put)\s+(?:the\s+)?{_SUBJECT}\s+off\b"),
     re.compile(rf"(?:\b|(?<=[\u4e00-\u9fff])){_WITHOUT}{_TIGHT}{_SUBJECT}"),
-    re.compile(rf"{_SUBJECT}\s*(?:なし|=\s*(?:false|off|no|0)\b|:\s*(?:false|off|no)\b|is\s+not\s+(?:needed|wanted|necessary))"),
+    re.compile(
+        rf"{_SUBJECT}\s*(?:なし|=\s*(?:false|off|no|0)\b|:\s*(?:false|off|no)\b|is\s+not\s+(?:needed|wanted|necessary))"
+    ),
     re.compile(rf"{_SUBJECT}-free\b"),
     _PLAIN,
 ]
@@ -79,7 +82,9 @@ _NEGATED_BEFORE = re.compile(rf"(?:^|[\s,(]|(?<=[\u4e00-\u9fff])){_NOT}(?:\s+(?!
 _NEGATED_INSIDE = re.compile(rf"{_SUBJECT}\s+(?:\S+\s+){{0,2}}?(?:not|n['’]?t|never|nicht|niet|pas|non|no)\s")
 _QUOTED = re.compile(r"[\"“”«»„`]([^\"“”«»„`]*)[\"“”«»„`]|(?<!\w)'([^']*)'(?!\w)")
 _CLAUSES = re.compile(r"[.!;\n]+|(?<=\?)|,?\s+(?:but|however|aber|mais|pero|actually)\s+")
-_ASKING = re.compile(r"^\s*(?:should|why|what|how|does|do\s+(?:i|we|you)|is|are|when|would\s+it|which|if)\b.*\?\s*$", re.S)
+_ASKING = re.compile(
+    r"^\s*(?:should|why|what|how|does|do\s+(?:i|we|you)|is|are|when|would\s+it|which|if)\b.*\?\s*$", re.S
+)
 
 
 def wish_in_text(text: str) -> tuple[bool | None, str]:
@@ -144,7 +149,9 @@ def resolve(
     if not automl_enabled:
         return Decision("off", "the model is not AutoML-enabled", "model")
     if not schema_present:
-        reason = "AutoML is enabled but not runnable: the packaged train schema or template is missing or does not parse"
+        reason = (
+            "AutoML is enabled but not runnable: the packaged train schema or template is missing or does not parse"
+        )
         return Decision("blocked", reason, "schema")
     if explicit:
         return Decision("on", "--automl was given for this run", "flag")

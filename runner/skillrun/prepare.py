@@ -80,7 +80,7 @@ def prepare(request: Request) -> Prepared:
     parent = _add_parent(builder, request, parent_run, contract.spec_params, root)
     _add_data(builder, request, contract.data_sources)
     run = RunFolder(root / "runs" / new_run_id(action))
-    results = (request.results.expanduser().absolute() if request.results else run.results)
+    results = request.results.expanduser().absolute() if request.results else run.results
     builder.add("run folder", {"results_dir": str(results), **_outputs(contract.spec_params, results)})
     builder.add_overrides(request.overrides)
     _absolute_overrides(builder, request)
@@ -118,7 +118,7 @@ def _check_deploy(container: str) -> None:
             raise PreflightError(
                 "E_DEPLOY_NO_TENSORRT",
                 "TensorRT actions need NVIDIA's TensorRT libraries, which are not on this host",
-                "run evaluate or inference from the checkpoint instead: skillrun visual_changenet evaluate --parent last",
+                "evaluate the checkpoint instead: skillrun visual_changenet evaluate --parent RUN",
             )
 
 
@@ -132,7 +132,9 @@ def _add_parent(
     wanted = [key for key, function in spec_params.items() if function == "parent_model"]
     if not wanted:
         raise UsageError(
-            "E_PARENT_NOT_READ", f"{builder.action} reads no parent checkpoint", "train.pretrained_model_path=CHECKPOINT"
+            "E_PARENT_NOT_READ",
+            f"{builder.action} reads no parent checkpoint",
+            "train.pretrained_model_path=CHECKPOINT",
         )
     chosen = lineage.pick_checkpoint(run, request.pick)
     builder.add(f"parent {run.run_id} ({chosen.reason})", dict.fromkeys(wanted, str(chosen.path)))
@@ -173,9 +175,7 @@ def _outputs(spec_params: Mapping[str, Any], results: Path) -> dict[str, str]:
     return {key: str(results / names[str(name)]) for key, name in spec_params.items() if str(name) in names}
 
 
-def _require_inputs(
-    inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str, root: Path
-) -> None:
+def _require_inputs(inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str, root: Path) -> None:
     """Every required input has a value that exists on this host."""
     for port in inputs:
         key, value = port.key, spec.get(port.key)
@@ -184,7 +184,9 @@ def _require_inputs(
                 raise UsageError("E_SPEC_REQUIRED", f"{action} needs {key}", _how_to_give(key, root))
         elif not Path(str(value)).exists() and "://" not in str(value):
             raise NotFoundError(
-                "E_SPEC_PATH", f"{spec.origins.get(key, '')}: {key}={str(value)!r} does not exist", f"{key}=PATH"
+                "E_SPEC_PATH",
+                f"{spec.origins.get(key, '')}: {key}={str(value)!r} does not exist",
+                f"{key}=PATH",
             )
 
 
@@ -265,7 +267,5 @@ def _mounts(schema: Mapping[str, Any], spec: ResolvedSpec, run: RunFolder) -> tu
     for key, (kind, direction) in path_keys(schema).items():
         value = spec.get(key)
         if isinstance(value, str) and value and "://" not in value and direction == "in":
-            mounts.append(
-                Mount(source=value, target=value, read_only=True, kind="dir" if kind == "dir" else "file")
-            )
+            mounts.append(Mount(source=value, target=value, read_only=True, kind="dir" if kind == "dir" else "file"))
     return tuple(dict.fromkeys(mounts))

@@ -88,7 +88,9 @@ class RunFolder:
         """``run.json``; raises NotFoundError where this is no run folder."""
         record = read_json(self.record)
         if record is None:
-            raise NotFoundError("E_RUN_NOT_FOUND", f"{self.path} is no run folder: it has no run.json", "skillrun runs list")
+            raise NotFoundError(
+                "E_RUN_NOT_FOUND", f"{self.path} is no run folder: it has no run.json", "skillrun runs list"
+            )
         return record
 
     def write_record(self, **changes: Any) -> None:
@@ -157,7 +159,9 @@ def find_run(reference: str, root: Path) -> RunFolder:
         return (exact or fitting)[0]
     if fitting:
         names = ", ".join(run.run_id for run in fitting[:5])
-        raise UsageError("E_RUN_AMBIGUOUS", f"{reference!r} fits several runs: {names}", f"name one: {fitting[0].run_id}")
+        raise UsageError(
+            "E_RUN_AMBIGUOUS", f"{reference!r} fits several runs: {names}", f"name one: {fitting[0].run_id}"
+        )
     close = nearest(reference, [run.run_id for run in runs])
     hint = f"; did you mean {close[0]}?" if close else ""
     raise NotFoundError("E_RUN_NOT_FOUND", f"no run {reference!r} in {root / 'runs'}{hint}", "skillrun runs list")

@@ -141,7 +141,9 @@ class SpecBuilder:
         inside = [name for name in self.nodes if name.startswith(f"{key}.")]
         if inside:
             return UsageError(
-                "E_SPEC_SECTION", f"argument {word!r} names a section, not a key", f"write one of {', '.join(inside[:4])}"
+                "E_SPEC_SECTION",
+                f"argument {word!r} names a section, not a key",
+                f"write one of {', '.join(inside[:4])}",
             )
         known = [*self.nodes, *self.shorthand]
         return unknown_key(word, known, place=f"argument {word!r}", action=self.action)
@@ -169,7 +171,9 @@ class SpecBuilder:
     def _validate(self, values: dict[str, Any]) -> None:
         from jsonschema import Draft202012Validator
 
-        for error in sorted(Draft202012Validator(self.schema).iter_errors(values), key=lambda e: list(map(str, e.path))):
+        for error in sorted(
+            Draft202012Validator(self.schema).iter_errors(values), key=lambda e: list(map(str, e.path))
+        ):
             raise self._explain(error)
 
     def _explain(self, error: Any) -> UsageError:
@@ -194,7 +198,9 @@ class SpecBuilder:
             node = self.nodes.get(key, {})
             low, high = _bounds(node)
             return UsageError(
-                "E_SPEC_BOUNDS", f"{place}: {key}={value!r} is out of bounds [{low}, {high}]", f"{key}={default}"
+                "E_SPEC_BOUNDS",
+                f"{place}: {key}={value!r} is out of bounds [{low}, {high}]",
+                f"{key}={default}",
             )
         return UsageError("E_SPEC_VALUE", f"{place}: {key}={value!r}: {error.message}", f"{key}={default}")
 

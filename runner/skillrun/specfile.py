@@ -104,9 +104,11 @@ def _refuse_aliases(text: str, name: str) -> None:
         return
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             raise UsageError(
-                "E_SPEC_ALIAS", f"{name}:{line}: YAML aliases (*{event.anchor}) are not read", "write ${a.b.c} instead"
+                "E_SPEC_ALIAS",
+                f"{name}:{line}: YAML aliases (*{event.anchor}) are not read",
+                "write ${a.b.c} instead",
             )
 
 
@@ -127,7 +129,9 @@ def _check_node(node: yaml.Node, name: str, path: str, lines: dict[str, int], de
             word = str(key.value)
             if word in seen:
                 raise UsageError(
-                    "E_SPEC_DUPLICATE", f"{name}:{key.start_mark.line + 1}: key {word!r} stands twice", "remove one"
+                    "E_SPEC_DUPLICATE",
+                    f"{name}:{key.start_mark.line + 1}: key {word!r} stands twice",
+                    "remove one",
                 )
             seen.add(word)
             dotted = f"{path}.{word}" if path else word

@@ -70,7 +70,11 @@ def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, s
         if get_backend(str(record.get("backend", "local"))).alive(run):
             return ("running" if run.events.exists() else "launched"), None, ""
         if read_json(run.exit) is None:
-            return "lost", None, "the process is gone and left no exit code (host restarted, or killed with SIGKILL)"
+            return (
+                "lost",
+                None,
+                "the process is gone and left no exit code (host restarted, or killed with SIGKILL)",
+            )
     code = int((read_json(run.exit) or {}).get("exit_code", 1))
     result = read_json(run.result) or {}
     if code in CANCEL_CODES or result.get("status") == "cancelled":
@@ -121,7 +125,9 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
     return events, offset + len(whole) + len(newline)
 
 
-def follow(run: RunFolder, *, poll_s: float = 0.2, stop: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
+def follow(
+    run: RunFolder, *, poll_s: float = 0.2, stop: Callable[[], bool] = lambda: False
+) -> Iterator[dict[str, Any]]:
     """Events as they come, from the first one; ends when the run does, or when ``stop()`` says so."""
     offset = 0
     while True:

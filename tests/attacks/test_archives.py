@@ -116,9 +116,7 @@ def test_a_name_that_points_outside_is_refused_in_tar_and_zip(tmp_path: Path, na
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 @pytest.mark.parametrize("target", ["/etc/hostname", "../../secret.txt", "images/gone.png", "images"])
-def test_a_link_to_anything_but_a_file_of_the_archive_is_refused(
-    tmp_path: Path, kind: bytes, target: str
-) -> None:
+def test_a_link_to_anything_but_a_file_of_the_archive_is_refused(tmp_path: Path, kind: bytes, target: str) -> None:
     (tmp_path / "secret.txt").write_text("secret", encoding="utf-8")
     archive = _tar(tmp_path / "a.tgz", _file("images/x.png"), _special("images/link", kind, target))
     assert _refused(archive, tmp_path / "cache") == "E_ARCHIVE_LINK"
@@ -136,9 +134,7 @@ def test_writing_through_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
-    archive = _tar(
-        tmp_path / "a.tgz", _special("a", tarfile.SYMTYPE, "b"), _special("b", tarfile.SYMTYPE, "a")
-    )
+    archive = _tar(tmp_path / "a.tgz", _special("a", tarfile.SYMTYPE, "b"), _special("b", tarfile.SYMTYPE, "a"))
     assert _refused(archive, tmp_path / "cache") == "E_ARCHIVE_LINK"
 
 
@@ -166,9 +162,7 @@ def test_links_inside_become_the_file_they_name_in_any_order(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_a_device_or_pipe_is_refused(tmp_path: Path, kind: bytes) -> None:
-    assert (
-        _refused(_tar(tmp_path / "a.tgz", _special("images/d", kind)), tmp_path / "c") == "E_ARCHIVE_MEMBER"
-    )
+    assert _refused(_tar(tmp_path / "a.tgz", _special("images/d", kind)), tmp_path / "c") == "E_ARCHIVE_MEMBER"
 
 
 def test_a_bomb_is_stopped_at_the_limit_and_leaves_nothing(tmp_path: Path) -> None:
@@ -227,9 +221,7 @@ def test_a_damaged_header_in_the_middle_does_not_pass_as_the_end(tmp_path: Path)
     assert _refused(path, tmp_path / "cache") == "E_ARCHIVE_CORRUPT"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not an archive at all", b"\x28\xb5\x2f\xfdxxxxxxxx", b"\x1f\x8bxxxxxxx"]
-)
+@pytest.mark.parametrize("content", [b"", b"not an archive at all", b"\x28\xb5\x2f\xfdxxxxxxxx", b"\x1f\x8bxxxxxxx"])
 def test_anything_else_is_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tgz").write_bytes(content)
     assert _refused(tmp_path / "a.tgz", tmp_path / "cache") == "E_ARCHIVE_FORMAT"
@@ -260,9 +252,7 @@ def test_a_cache_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_callers_at_the_same_time_get_the_same_complete_folder(tmp_path: Path) -> None:
-    archive = _tar(
-        tmp_path / "a.tgz", *(_file(f"images/{i}.png", bytes([i % 251]) * 999) for i in range(200))
-    )
+    archive = _tar(tmp_path / "a.tgz", *(_file(f"images/{i}.png", bytes([i % 251]) * 999) for i in range(200)))
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         folders = pool.starmap(extract, [(archive, tmp_path / "cache")] * 6)
     assert len(set(folders)) == 1

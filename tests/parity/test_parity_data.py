@@ -48,9 +48,7 @@ def test_evaluation_items_equal_the_recorded_tensors(parity_folder: Path, case: 
     with np.load(folder / "expected.npz") as recorded:
         for row in range(len(items)):
             for name, tensor in zip(("unit", "golden", "label"), items[row], strict=True):
-                np.testing.assert_allclose(
-                    tensor.numpy(), recorded[f"{case}/{row}/{name}"], atol=1e-6, rtol=0
-                )
+                np.testing.assert_allclose(tensor.numpy(), recorded[f"{case}/{row}/{name}"], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("step", STEPS)

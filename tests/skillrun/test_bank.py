@@ -19,9 +19,7 @@ def test_the_bank_imports_neither_yaml_nor_the_model() -> None:
         "heavy = {'yaml', 'json', 'pydantic', 'jsonschema', 'visual_changenet', 'torch'} & set(sys.modules)\n"
         "sys.exit(','.join(sorted(heavy)) or 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _with_path(code)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-S", "-c", _with_path(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

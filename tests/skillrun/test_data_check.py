@@ -275,9 +275,7 @@ SEGMENT_CASES: list[tuple[str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("code", "breaks"), SEGMENT_CASES)
-def test_each_finding_of_a_segment_set_is_provoked(
-    pairs: Path, code: str, breaks: Callable[[Path], object]
-) -> None:
+def test_each_finding_of_a_segment_set_is_provoked(pairs: Path, code: str, breaks: Callable[[Path], object]) -> None:
     breaks(pairs)
     report = check_segment(pairs, splits=["train", "val", "test"])
     found = {f.code: f for f in report.findings}

@@ -60,9 +60,7 @@ def _digest(root: Path) -> str:
     return digest.hexdigest()
 
 
-def test_classify_writes_each_small_defect_and_as_many_clean_crops(
-    imitation: Path, hostile_dir: Path
-) -> None:
+def test_classify_writes_each_small_defect_and_as_many_clean_crops(imitation: Path, hostile_dir: Path) -> None:
     done: list[tuple[int, int]] = []
     summary = convert_deeppcb(
         imitation, hostile_dir / "out", eval_groups=["20"], progress=lambda at, of: done.append((at, of))
@@ -160,9 +158,7 @@ def test_a_blank_board_has_no_clean_crop() -> None:
     assert clean_origins(np.zeros((99, 99), np.uint8), [], 32, 3, np.random.default_rng(0)) == []
 
 
-@pytest.mark.parametrize(
-    "line", ["1 2 3", "1 2 3 4 9", "9 9 3 3 1", "a b c d 1", "1 2 3 4 1 1", "-1 2 3 4 1"]
-)
+@pytest.mark.parametrize("line", ["1 2 3", "1 2 3 4 9", "9 9 3 3 1", "a b c d 1", "1 2 3 4 1 1", "-1 2 3 4 1"])
 def test_a_wrong_annotation_is_named_with_its_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "n.txt"
     path.write_text(f"1 2 9 9 1\n\n{line}\n", encoding="utf-8")
@@ -182,9 +178,7 @@ def test_broken_sources_are_refused_and_leave_nothing(imitation: Path, tmp_path:
     original = board.annotation.read_text(encoding="utf-8")
     cases: dict[str, Callable[[], object]] = {
         "E_DEEPPCB_ANNOTATION": lambda: board.annotation.write_text("1 2 9999 9 1\n", encoding="utf-8"),
-        "E_DATA_SIZE": lambda: board.test.write_bytes(
-            cv2.imencode(".jpg", np.zeros((99, 99), np.uint8))[1].tobytes()
-        ),
+        "E_DATA_SIZE": lambda: board.test.write_bytes(cv2.imencode(".jpg", np.zeros((99, 99), np.uint8))[1].tobytes()),
         "E_DATA_IMAGE_UNREADABLE": lambda: board.test.write_bytes(b"no picture"),
         "E_DATA_IMAGE_MISSING": board.test.unlink,
     }
@@ -209,9 +203,7 @@ def test_broken_sources_are_refused_and_leave_nothing(imitation: Path, tmp_path:
         ({"eval_groups": ["10", "20"]}, "E_DATA_GROUPS"),
     ],
 )
-def test_wrong_options_are_usage_errors(
-    imitation: Path, tmp_path: Path, change: dict[str, object], code: str
-) -> None:
+def test_wrong_options_are_usage_errors(imitation: Path, tmp_path: Path, change: dict[str, object], code: str) -> None:
     with pytest.raises(UsageError) as caught:
         convert_deeppcb(imitation, tmp_path / "out", **({"eval_groups": ["20"]} | change))  # type: ignore[arg-type]
     assert caught.value.code == code

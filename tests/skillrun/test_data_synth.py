@@ -70,9 +70,7 @@ def test_segment_lists_every_pair_and_masks_are_black_and_white(tmp_path: Path) 
 
 @pytest.mark.parametrize("size", [32, 64, 200])
 def test_only_defect_pairs_have_a_mask_and_it_is_big_enough_to_see(size: int) -> None:
-    for pair in (
-        pair for seed in range(12 if size < 100 else 2) for pair in board_pairs(seed, 2, 8, size=size)
-    ):
+    for pair in (pair for seed in range(12 if size < 100 else 2) for pair in board_pairs(seed, 2, 8, size=size)):
         assert pair.golden.shape == pair.test.shape == (size, size, 3)
         marked = int((pair.mask > 0).sum())
         assert (marked == 0) == (pair.label == "PASS")

@@ -115,9 +115,7 @@ def test_lists_of_a_schema_name_existing_keys(action: str) -> None:
 def test_a_task_sees_only_its_own_fields() -> None:
     assert not [key for key in bank.keys(MODEL, "train") if "segment" in key]
     assert not [key for key in bank.keys(MODEL, "segment_train") if "classify" in key]
-    assert not [
-        key for key in bank.keys(MODEL, "evaluate") if key.startswith(("wandb.", "export.", "train.optim"))
-    ]
+    assert not [key for key in bank.keys(MODEL, "evaluate") if key.startswith(("wandb.", "export.", "train.optim"))]
 
 
 def test_segment_searches_the_optimiser_and_nothing_of_classify() -> None:

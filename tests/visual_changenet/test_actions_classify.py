@@ -34,9 +34,7 @@ def test_training_lists_checkpoints_that_exist_and_ends_with_success(trained: Pa
     assert [entry["last"] for entry in found["checkpoints"]] == [False, True]
     assert sum(entry["best"] for entry in found["checkpoints"]) == 1
     assert all((folder / entry["path"]).is_file() for entry in found["checkpoints"])
-    assert (folder / "changenet_model_classify_latest.pth").readlink() == Path(
-        "model_epoch_001_step_00006.pth"
-    )
+    assert (folder / "changenet_model_classify_latest.pth").readlink() == Path("model_epoch_001_step_00006.pth")
     assert lines(folder / "status.json")[-1]["status"] == "SUCCESS"
     events = lines(folder / "events.jsonl")
     assert [events[0]["event"], events[-1]["event"]] == ["start", "end"]
@@ -86,16 +84,12 @@ def test_evaluation_reports_metrics_and_keeps_the_rows(trained: Path, case: Any)
     assert notices == ["dataset.classify.image_height is 32 as in the checkpoint, not 64."]
 
 
-def test_inference_writes_a_score_per_row_even_without_labels(
-    trained: Path, case: Any, tmp_path: Path
-) -> None:
+def test_inference_writes_a_score_per_row_even_without_labels(trained: Path, case: Any, tmp_path: Path) -> None:
     table = rows(trained / "data.csv")
     unlabelled = tmp_path / "ohne label.csv"
     with unlabelled.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([row[:2] + row[3:] for row in table])
-    done = case.run(
-        "inference", trained / "spec.yaml", f"dataset.classify.infer_dataset.csv_path='{unlabelled}'"
-    )
+    done = case.run("inference", trained / "spec.yaml", f"dataset.classify.infer_dataset.csv_path='{unlabelled}'")
     assert done.returncode == 0, done.stderr
     scored = rows(trained / "results" / "inference" / "inference.csv")
     assert scored[0][-1] == "siamese_score"
@@ -116,9 +110,7 @@ def test_resuming_continues_epochs_steps_and_learning_rate(trained: Path, case: 
 
 
 def test_a_signal_saves_a_checkpoint_and_reports_cancelled(tmp_path: Path, case: Any) -> None:
-    spec = case.write_spec(
-        tmp_path, num_epochs=10_000, checkpoint_interval=10_000, validation_interval=10_000
-    )
+    spec = case.write_spec(tmp_path, num_epochs=10_000, checkpoint_interval=10_000, validation_interval=10_000)
     environment = os.environ | {"SKILLRUN_RUN_DIR": str(tmp_path / "run")}
     with subprocess.Popen(case.command("train", spec), env=environment) as process:
         events = tmp_path / "run" / "events.jsonl"

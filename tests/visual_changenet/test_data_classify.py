@@ -20,9 +20,7 @@ from visual_changenet.errors import DataInvalidError
 def section(folder: Path, case: Any, **changes: Any) -> dict[str, Any]:
     spec = yaml.safe_load(case.write_spec(folder).read_text(encoding="utf-8"))
     spec["dataset"]["classify"] |= changes
-    found: dict[str, Any] = ExperimentConfig.model_validate(spec).model_dump(mode="json")["dataset"][
-        "classify"
-    ]
+    found: dict[str, Any] = ExperimentConfig.model_validate(spec).model_dump(mode="json")["dataset"]["classify"]
     return found
 
 

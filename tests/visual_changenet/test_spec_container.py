@@ -15,9 +15,7 @@ def load(folder: Path, text: str, *overrides: str) -> dict[str, object]:
 
 
 def test_overrides_are_typed_and_references_resolved(tmp_path: Path) -> None:
-    spec = load(
-        tmp_path, "results_dir: /r\ntrain: {results_dir: '${results_dir}/t'}\n", "train.optim.lr=1e-3"
-    )
+    spec = load(tmp_path, "results_dir: /r\ntrain: {results_dir: '${results_dir}/t'}\n", "train.optim.lr=1e-3")
     train = spec["train"]
     assert isinstance(train, dict)
     assert train["results_dir"] == "/r/t"

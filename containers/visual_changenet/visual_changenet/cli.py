@@ -29,9 +29,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SPEC",
         help="YAML file with the spec",
     )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="spec keys to set, e.g. train.num_epochs=5"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="spec keys to set, e.g. train.num_epochs=5")
     return parser
 
 

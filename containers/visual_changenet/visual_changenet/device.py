@@ -25,9 +25,7 @@ def choose_device(spec: dict[str, Any]) -> torch.device:
     """
     wanted = spec["train"].get("device") or "auto"
     if wanted == "gpu" and not torch.cuda.is_available():
-        raise SpecError(
-            "E_DEVICE", "train.device is 'gpu', but torch sees none.", "set train.device to auto or cpu"
-        )
+        raise SpecError("E_DEVICE", "train.device is 'gpu', but torch sees none.", "set train.device to auto or cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 

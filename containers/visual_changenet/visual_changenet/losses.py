@@ -34,6 +34,4 @@ def build_loss(spec: dict[str, Any]) -> ContrastiveLoss | WeightedCrossEntropy:
     """The loss that fits the difference module: contrastive for euclidean, weighted ``ce`` for learnable."""
     if spec["model"]["classify"]["difference_module"] == "euclidean":
         return ContrastiveLoss(spec["model"]["classify"]["train_margin_euclid"])
-    return WeightedCrossEntropy(
-        weight=torch.tensor(spec["train"]["classify"]["cls_weight"], dtype=torch.float32)
-    )
+    return WeightedCrossEntropy(weight=torch.tensor(spec["train"]["classify"]["cls_weight"], dtype=torch.float32))

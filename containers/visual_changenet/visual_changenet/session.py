@@ -88,9 +88,7 @@ class Session:
     def check_interrupted(self) -> None:
         """Raise ``CancelledError`` after a signal."""
         if self.interrupted:
-            raise CancelledError(
-                "E_CANCELLED", f"{self.action} was interrupted.", "start it again, or resume"
-            )
+            raise CancelledError("E_CANCELLED", f"{self.action} was interrupted.", "start it again, or resume")
 
     def start(self, device: str, **fields: Any) -> None:
         """The ``start`` event, once the device is known."""

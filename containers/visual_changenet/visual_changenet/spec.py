@@ -78,15 +78,11 @@ def read_spec(path: Path) -> dict[str, Any]:
         MissingFileError: ``E_SPEC_MISSING``; SpecError: ``E_SPEC_YAML``.
     """
     if not path.is_file():
-        raise MissingFileError(
-            "E_SPEC_MISSING", f"there is no spec file {path}.", "pass an existing file with -e"
-        )
+        raise MissingFileError("E_SPEC_MISSING", f"there is no spec file {path}.", "pass an existing file with -e")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SpecError(
-            "E_SPEC_YAML", f"{path}: byte {error.start} is not UTF-8.", "save it as UTF-8"
-        ) from error
+        raise SpecError("E_SPEC_YAML", f"{path}: byte {error.start} is not UTF-8.", "save it as UTF-8") from error
     data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise SpecError("E_SPEC_YAML", f"{path} does not hold a mapping of keys.", "write key: value lines")
@@ -103,9 +99,7 @@ def apply_overrides(spec: dict[str, Any], overrides: Iterable[str]) -> dict[str,
         key, mark, text = item.partition("=")
         key = key.lstrip("+")
         if not mark or not PLAIN_KEY.fullmatch(key):
-            raise SpecError(
-                "E_SPEC_OVERRIDE", f"{item!r} is not of the form key.sub=value.", "write key.sub=value"
-            )
+            raise SpecError("E_SPEC_OVERRIDE", f"{item!r} is not of the form key.sub=value.", "write key.sub=value")
         section = spec
         *parents, last = key.split(".")
         for name in parents:
@@ -204,11 +198,7 @@ def _spec_error(error: ValidationError) -> SpecError:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(parts[:-1])
         near = difflib.get_close_matches(parts[-1], known, n=1)
-        fix = (
-            f"did you mean {'.'.join([*parts[:-1], near[0]])}?"
-            if near
-            else f"known there: {', '.join(known)}"
-        )
+        fix = f"did you mean {'.'.join([*parts[:-1], near[0]])}?" if near else f"known there: {', '.join(known)}"
         return SpecError("E_SPEC_UNKNOWN_KEY", f"the spec has the unknown key {key}.", fix)
     message = f"{key} is {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
     return SpecError("E_SPEC_VALUE", message, f"correct {key}")

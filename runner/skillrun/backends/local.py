@@ -41,15 +41,18 @@ class LocalBackend:
         request = self.render(plan)
         command = find_command(request["argv"][0])
         write_atomic(run.path / "launch.json", json.dumps({**request, "argv": [command, *request["argv"][1:]]}) + "\n")
-        process = subprocess.Popen(
-            [sys.executable, str(Path(supervisor.__file__)), str(run.path)],
+        started = subprocess.run(
+            [sys.executable, "-S", str(Path(supervisor.__file__)), str(run.path)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(run.path / "supervisor.log").open("ab"),
-            start_new_session=True,
+            capture_output=True,
+            text=True,
             cwd=run.path,
+            check=False,
         )
-        return {"pid": process.pid, "started": _start_ticks(process.pid), "host": socket.gethostname()}
+        if started.returncode != 0 or not started.stdout.strip().isdigit():
+            raise BackendError("E_LOCAL_START", f"the run could not be started: {started.stderr.strip()}")
+        pid = int(started.stdout)
+        return {"pid": pid, "started": _start_ticks(pid), "host": socket.gethostname()}
 
     def alive(self, run: RunFolder) -> bool:
         """Whether the supervisor still runs; on another host it can not be asked and counts as alive."""
@@ -66,7 +69,9 @@ class LocalBackend:
         if not isinstance(pid, int) or not self.alive(run):
             return
         if handle.get("host") not in (None, socket.gethostname()):
-            raise BackendError("E_RUN_OTHER_HOST", f"the run is on {handle['host']}", f"stop it there: ssh {handle['host']}")
+            raise BackendError(
+                "E_RUN_OTHER_HOST", f"the run is on {handle['host']}", f"stop it there: ssh {handle['host']}"
+            )
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         while self.alive(run) and time.monotonic() < deadline:
@@ -87,7 +92,9 @@ def find_command(name: str) -> str:
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
         raise BackendError(
-            "E_LOCAL_NO_COMMAND", f"the command {name!r} is not installed on this host", "pip install 'skillrun[local]'"
+            "E_LOCAL_NO_COMMAND",
+            f"the command {name!r} is not installed on this host",
+            "pip install 'skillrun[local]'",
         )
     return found
 

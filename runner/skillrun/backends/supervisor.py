@@ -1,8 +1,8 @@
 """Runs one command, and writes down how it ended, whether or not anybody is watching.
 
-Started by the local backend in a session of its own (``python supervisor.py RUN_FOLDER``), so that neither a closed
-terminal nor a killed launcher ends the run. Standard library only: it must start in milliseconds and never fail on
-an import.
+Started by the local backend as ``python supervisor.py RUN_FOLDER``. It moves into a process and a session of its own
+and writes that process's number to stdout, so that neither a closed terminal nor a killed launcher ends the run and
+no launcher has a child to wait for. Standard library only: it must start in milliseconds and never fail on an import.
 """
 
 from __future__ import annotations
@@ -17,7 +17,20 @@ from pathlib import Path
 from types import FrameType
 
 
-def main(folder: Path) -> int:
+def detach(folder: Path) -> int:
+    """Go on in a process of our own; the one that was started ends at once."""
+    child = os.fork()
+    if child:
+        os.write(1, f"{child}\n".encode())
+        return 0
+    os.setsid()
+    silence, complaints = os.open(os.devnull, os.O_RDWR), os.open(folder / "supervisor.log", os.O_CREAT | os.O_WRONLY)
+    for stream, target in ((0, silence), (1, silence), (2, complaints)):
+        os.dup2(target, stream)
+    return supervise(folder)
+
+
+def supervise(folder: Path) -> int:
     """Run the command of ``launch.json`` with output to ``stdout.log``; the exit code goes to ``exit.json``."""
     request = json.loads((folder / "launch.json").read_text(encoding="utf-8"))
     started = time.time()
@@ -40,7 +53,10 @@ def main(folder: Path) -> int:
         signal.signal(signal.SIGINT, forward)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         code = child.wait()
-    _write(folder / "exit.json", {"exit_code": code if code >= 0 else 128 - code, "seconds": time.time() - started})
+    _write(
+        folder / "exit.json",
+        {"exit_code": code if code >= 0 else 128 - code, "seconds": time.time() - started},
+    )
     return 0
 
 
@@ -54,4 +70,4 @@ def _write(path: Path, value: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(detach(Path(sys.argv[1])))

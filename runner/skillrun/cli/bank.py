@@ -33,6 +33,8 @@ def check(root: Root = None, json: Json = False) -> None:
     from skillrun.maintain.generate import check as find_drift
 
     found = [str(difference) for difference in find_drift(root or bank.bank_root())]
-    Output(json).data({"differences": found}, "\n".join(found) or "the bank is consistent; generated files are up to date")
+    Output(json).data(
+        {"differences": found}, "\n".join(found) or "the bank is consistent; generated files are up to date"
+    )
     if found:
         raise GateError("E_BANK_DRIFT", f"{len(found)} differences from the sources", "skillrun bank generate")

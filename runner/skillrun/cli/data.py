@@ -16,6 +16,7 @@ from skillrun.cli.output import Output
 
 if TYPE_CHECKING:
     from skillrun.data.layout import DatasetSummary
+    from skillrun.data.report import DatasetReport
 
 app = typer.Typer(help="Make, convert and check data sets.", no_args_is_help=True)
 
@@ -30,7 +31,7 @@ def synth(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New or empty folder.")],
     task: Task = "classify",
     pairs: Annotated[int, typer.Option(min=4, help="How many golden/test pairs.")] = 200,
-    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a picture in pixels.")] = 64,
+    size: Annotated[int, typer.Option(min=32, max=512, help="Side of a picture in pixels.")] = 64,
     seed: Seed = 0,
     force: Force = False,
     json: Json = False,
@@ -61,7 +62,11 @@ def convert(
     from skillrun.errors import UsageError
 
     if kind != "deeppcb":
-        raise UsageError("E_CONVERT_KIND", f"there is no converter {kind!r}; there is: deeppcb", "skillrun data convert --help")
+        raise UsageError(
+            "E_CONVERT_KIND",
+            f"there is no converter {kind!r}; there is: deeppcb",
+            "skillrun data convert --help",
+        )
     groups = tuple(name.strip() for name in eval_groups.split(",") if name.strip()) or DEFAULT_EVAL_GROUPS
     with _bar("converting", Output(json)) as progress:
         summary = convert_deeppcb(
@@ -81,16 +86,35 @@ def convert(
 @app.command()
 def check(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="Data set folder, or one that holds train/ and eval/.")],
-    image_ext: Annotated[str, typer.Option("--image-ext", help="Extension to expect, e.g. .png (default: what is there).")] = "",
+    image_ext: Annotated[
+        str, typer.Option("--image-ext", help="Extension to expect, e.g. .png (default: what is there).")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Counts, classes, sizes, extensions, missing and unreadable files, with row numbers. Exit 7 on an error."""
     from skillrun.data.check import check_dataset
 
     report = check_dataset(path, image_ext=image_ext or None)
-    Output(json).data(report.to_json(), report.text())
+    Output(json).data(report.to_json(), "\n".join(_report_lines(report)))
     if not report.ok:
         raise typer.Exit(7)
+
+
+def _report_lines(report: DatasetReport, name: str = "") -> Iterator[str]:
+    """Counts first, then findings with place and fix."""
+    shown = name or str(report.path)
+    for part, inside in report.parts.items():
+        yield from _report_lines(inside, part)
+    if not report.parts:
+        yield f"{shown}  {report.kind}, {report.rows} rows, {report.images} image files"
+        for title, counts in (("labels", report.labels), ("sizes", report.sizes), ("extensions", report.extensions)):
+            if counts:
+                yield f"  {title:<11} " + ", ".join(f"{key} {count}" for key, count in counts.most_common(12))
+        yield f"  files       missing {report.missing}, unreadable {report.unreadable}, hidden {report.hidden}"
+        for finding in report.findings:
+            yield f"  {finding.severity}[{finding.code}] {finding.message}" + (f"  fix: {finding.fix}" * bool(finding.fix))
+    if not name:
+        yield "ok" if report.ok else f"not usable: {sum(n for code, n in report.totals.items() if code[0] == 'E')} errors"
 
 
 def _say_made(summary: DatasetSummary, out: Path, task: str, output: Output) -> None:

@@ -29,16 +29,25 @@ ACTIONS = {
 DEPLOY = ("gen_trt_engine", "trt_evaluate", "trt_inference")
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Spec values, e.g. num_epochs=5 train.optim.lr=1e-4.")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Spec values, e.g. num_epochs=5 train.optim.lr=1e-4."),
 ]
 ActionName = Annotated[str, typer.Argument(metavar="ACTION", help="e.g. train or segment_evaluate.")]
 Task = Annotated[str, typer.Option("--task", help="classify (default) or segment.")]
-SpecFile = Annotated[Path | None, typer.Option("--spec", "-e", metavar="FILE", help="Spec file; its values win over the template.")]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option("--spec", "-e", metavar="FILE", help="Spec file; its values win over the template."),
+]
 TrainData = Annotated[Path | None, typer.Option("--train-data", metavar="DIR", help="Data set to train on.")]
 EvalData = Annotated[Path | None, typer.Option("--eval-data", metavar="DIR", help="Data set to measure on.")]
 InferData = Annotated[Path | None, typer.Option("--infer-data", metavar="DIR", help="Data set to score.")]
-CalibrationData = Annotated[Path | None, typer.Option("--calibration-data", metavar="DIR", help="Images to calibrate with.")]
-Parent = Annotated[str, typer.Option("--parent", metavar="RUN", help="Take checkpoint and geometry from this run; 'last' works.")]
+CalibrationData = Annotated[
+    Path | None, typer.Option("--calibration-data", metavar="DIR", help="Images to calibrate with.")
+]
+Parent = Annotated[
+    str,
+    typer.Option("--parent", metavar="RUN", help="Take checkpoint and geometry from this run; 'last' works."),
+]
 Pick = Annotated[str, typer.Option("--pick", help="Which checkpoint: best, last, epoch=N, step=N.")]
 Automl = Annotated[bool | None, typer.Option("--automl/--no-automl", help="Search, or train once.")]
 Text = Annotated[str, typer.Option("--request", help="The user's own words; they may turn AutoML off for this run.")]
@@ -48,7 +57,9 @@ ShmSize = Annotated[str, typer.Option("--shm-size", help="Shared memory of a con
 Image = Annotated[str, typer.Option("--image", help="Container image instead of the model's own.")]
 Results = Annotated[Path | None, typer.Option("--results", metavar="DIR", help="Folder for the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; start and write nothing.")]
-Explain = Annotated[bool, typer.Option("--explain", help="Show each key's value and where it came from; start nothing.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show each key's value and where it came from; start nothing.")
+]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for the run.")]
 
 
@@ -87,7 +98,12 @@ def _launcher_command(model: str, action: str) -> Any:
 
         automl = False if action == "train" else None
         request = Request(
-            model, action, overrides=tuple(overrides or ()), spec_file=spec, automl=automl, workspace=workspace
+            model,
+            action,
+            overrides=tuple(overrides or ()),
+            spec_file=spec,
+            automl=automl,
+            workspace=workspace,
         )
         _go(request, Output(json), dry_run=dry_run, explain=False, detach=False)
 
@@ -179,7 +195,10 @@ def say_outcome(found: RunStatus, output: Output) -> None:
     for entry in result.get("checkpoints") or []:
         if entry.get("best"):
             lines.append(f"  best checkpoint  {Path(found.run_dir) / entry['path']}")
-    lines += [f"  {entry.get('kind', 'file'):<16} {Path(found.run_dir) / entry['path']}" for entry in result.get("artifacts") or []]
+    lines += [
+        f"  {entry.get('kind', 'file'):<16} {Path(found.run_dir) / entry['path']}"
+        for entry in result.get("artifacts") or []
+    ]
     output.data({"run": asdict(found), "checkpoints": result.get("checkpoints", [])}, "\n".join(lines))
     hints = {
         "train": f"skillrun visual_changenet evaluate --parent {found.run_id} --eval-data FOLDER",
@@ -203,7 +222,9 @@ def _show_plan(prepared: Prepared, output: Output) -> None:
         f"command     {' '.join(rendering['argv'])}",
         f"run folder  {plan.run_dir}",
         f"results     {plan.results_dir}",
-        f"AutoML      {plan.automl['state']}: {plan.automl['reason']}" if plan.automl else "AutoML      not for this action",
+        f"AutoML      {plan.automl['state']}: {plan.automl['reason']}"
+        if plan.automl
+        else "AutoML      not for this action",
         f"plan hash   {plan.plan_hash}",
         *(f"{'reads' if mount.read_only else 'writes':<11} {mount.source}" for mount in plan.mounts),
         *(f"note        {notice}" for notice in plan.notices),
@@ -254,7 +275,9 @@ def _inspect_commands(app: typer.Typer, model: str) -> None:
         from skillrun.specfile import SpecText, read_spec
 
         given = read_spec(spec_file) if spec_file else SpecText({})
-        builder = spec_builder(model, bank.resolve_action(model, action, task or str(given.values.get("task") or "") or None))
+        builder = spec_builder(
+            model, bank.resolve_action(model, action, task or str(given.values.get("task") or "") or None)
+        )
         if spec_file:
             builder.add_file(given)
         builder.add_overrides(overrides or [])

@@ -10,7 +10,11 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Workspace = Annotated[
     Path | None,
-    typer.Option("--workspace", help="Folder that holds runs/ (default: $SKILLRUN_WORKSPACE, else here).", metavar="DIR"),
+    typer.Option(
+        "--workspace",
+        help="Folder that holds runs/ (default: $SKILLRUN_WORKSPACE, else here).",
+        metavar="DIR",
+    ),
 ]
 RunReference = Annotated[
     str, typer.Argument(metavar="RUN", help="Run id, unique beginning of one, run folder, or 'last'.")

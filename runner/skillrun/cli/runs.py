@@ -50,7 +50,11 @@ def show(run: RunReference, json: Json = False, workspace: Workspace = None) -> 
         marks = " ".join(mark for mark in ("best", "last") if entry.get(mark))
         lines.append(f"checkpoint  {entry['path']}  {marks}".rstrip())
     lines += [f"{entry.get('kind', 'file'):<10}  {entry['path']}" for entry in result.get("artifacts") or []]
-    answer = {"run": asdict(found), "checkpoints": result.get("checkpoints", []), "artifacts": result.get("artifacts", [])}
+    answer = {
+        "run": asdict(found),
+        "checkpoints": result.get("checkpoints", []),
+        "artifacts": result.get("artifacts", []),
+    }
     Output(json).data(answer, "\n".join(lines))
 
 
@@ -130,7 +134,9 @@ def rm(run: RunReference, json: Json = False, workspace: Workspace = None, yes: 
         raise ConflictError("E_RUN_BUSY", f"{folder.run_id} still runs", f"skillrun runs stop {folder.run_id}")
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("E_CONFIRM", f"removing {folder.path} needs a yes", f"skillrun runs rm {folder.run_id} --yes")
+            raise UsageError(
+                "E_CONFIRM", f"removing {folder.path} needs a yes", f"skillrun runs rm {folder.run_id} --yes"
+            )
         typer.confirm(f"Remove {folder.path} and everything in it?", abort=True, err=True)
     shutil.rmtree(folder.path)
     Output(json).data({"removed": folder.run_id}, f"removed {folder.run_id}")

@@ -138,9 +138,7 @@ class _Router:
                 return True
         return False
 
-    def _walk(
-        self, nodes: list[Node], heading: int, width: float, *, length: int, claimed: bool = False
-    ) -> bool:
+    def _walk(self, nodes: list[Node], heading: int, width: float, *, length: int, claimed: bool = False) -> bool:
         """Walk all ``nodes`` in step; returns whether at least one step was made. Ends in vias."""
         if not claimed:
             for node in nodes:

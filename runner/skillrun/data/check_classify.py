@@ -61,9 +61,7 @@ def check_classify(
 
 def most_common_ext(images: Path) -> str:
     """The extension of most visible files below a folder; `DEFAULT_IMAGE_EXT` where there is none."""
-    found = Counter(
-        Path(name).suffix for _, _, names in os.walk(images) for name in names if not is_hidden(name)
-    )
+    found = Counter(Path(name).suffix for _, _, names in os.walk(images) for name in names if not is_hidden(name))
     found.pop("", None)
     return max(found, key=lambda ext: (found[ext], ext)) if found else DEFAULT_IMAGE_EXT
 
@@ -155,9 +153,7 @@ class _Checker:
         return None
 
 
-def _check_files(
-    report: DatasetReport, pairs: list[tuple[int, Path, Path]], probes: dict[Path, Probe]
-) -> None:
+def _check_files(report: DatasetReport, pairs: list[tuple[int, Path, Path]], probes: dict[Path, Probe]) -> None:
     lines = {path: line for line, *both in reversed(pairs) for path in both}
     for path, probe in probes.items():
         report.extensions[path.suffix] += 1

@@ -86,9 +86,7 @@ def _read_lists(report: DatasetReport, folder: Path, splits: Sequence[str] | Non
         )
         return []
     wanted = (
-        splits
-        if splits is not None
-        else sorted({p.stem for p in folder.iterdir() if p.suffix in (".txt", ".csv")})
+        splits if splits is not None else sorted({p.stem for p in folder.iterdir() if p.suffix in (".txt", ".csv")})
     )
     found: dict[str, list[_Entry]] = {split: _read_list(report, folder, split) for split in wanted}
     report.splits = {split: len(entries) for split, entries in found.items()}
@@ -110,9 +108,7 @@ def _read_list(report: DatasetReport, folder: Path, split: str) -> list[_Entry]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        report.error(
-            "E_DATA_CSV_ENCODING", f"{path} is not UTF-8 text.", file=path, fix=f"Save {path} as UTF-8"
-        )
+        report.error("E_DATA_CSV_ENCODING", f"{path} is not UTF-8 text.", file=path, fix=f"Save {path} as UTF-8")
         return []
     entries = []
     for number, line in enumerate(lines, start=1):
@@ -182,22 +178,16 @@ def _report_missing(report: DatasetReport, entry: _Entry, path: Path, others: li
         f"{entry.source}, line {entry.line}: {path} does not exist{hint}.",
         file=entry.source,
         line=entry.line,
-        fix=f"Write {others[0]} in line {entry.line}, or rename the file"
-        if others
-        else f"Put the image at {path}",
+        fix=f"Write {others[0]} in line {entry.line}, or rename the file" if others else f"Put the image at {path}",
     )
 
 
-def _check_files(
-    report: DatasetReport, files: dict[_Entry, tuple[Path, ...]], probes: dict[Path, Probe]
-) -> None:
+def _check_files(report: DatasetReport, files: dict[_Entry, tuple[Path, ...]], probes: dict[Path, Probe]) -> None:
     for path, probe in probes.items():
         report.extensions[path.suffix] += 1
         if probe.problem:
             report.unreadable += 1
-            report.error(
-                "E_DATA_IMAGE_UNREADABLE", f"{path} {probe.problem}.", file=path, fix=f"Replace {path}"
-            )
+            report.error("E_DATA_IMAGE_UNREADABLE", f"{path} {probe.problem}.", file=path, fix=f"Replace {path}")
         else:
             report.sizes["{}x{}".format(*probe.size)] += 1
     for entry, paths in files.items():
@@ -248,9 +238,7 @@ def _check_values(
             "E_DATA_MASK_VALUES",
             f"The mask {path} holds {listed}; label_transform=norm makes all below 255 'no change'.",
             file=path,
-            fix="dataset.segment.label_transform=None"
-            if values[-1] < num_classes
-            else f"Save {path} with 0 and 255",
+            fix="dataset.segment.label_transform=None" if values[-1] < num_classes else f"Save {path} with 0 and 255",
         )
     elif any(num_classes <= value != IGNORED for value in classes):
         report.error(

@@ -55,9 +55,7 @@ def crop_at(picture: Picture, origin: Point, size: int) -> Picture:
     return picture[y : y + size, x : x + size]
 
 
-def defect_origin(
-    box: Box, shape: tuple[int, ...], size: int, rng: np.random.Generator, reach: int = REACH
-) -> Point:
+def defect_origin(box: Box, shape: tuple[int, ...], size: int, rng: np.random.Generator, reach: int = REACH) -> Point:
     """Top left corner of a crop that shows ``box``.
 
     The centre of the box lies up to ``reach`` pixels (default `REACH`, uniform, per axis) from that of the

@@ -131,9 +131,7 @@ def find_boards(source: Path) -> list[Board]:
     for golden in sorted([*source.glob("group*/*/*_temp.jpg"), *source.glob("*/group*/*/*_temp.jpg")]):
         name, folder = golden.name.removesuffix("_temp.jpg"), golden.parent
         annotation = folder.with_name(f"{folder.name}_not") / f"{name}.txt"
-        boards.append(
-            Board(folder.parent.name, name, golden, golden.with_name(f"{name}_test.jpg"), annotation)
-        )
+        boards.append(Board(folder.parent.name, name, golden, golden.with_name(f"{name}_test.jpg"), annotation))
     if not boards:
         raise NotFoundError(
             "E_DEEPPCB_NOT_FOUND",
@@ -174,9 +172,7 @@ def _known_groups(boards: Sequence[Board], wanted: Sequence[str]) -> tuple[str, 
     unknown = [name for name in chosen if name not in groups]
     names = ", ".join(groups)
     if unknown:
-        raise UsageError(
-            "E_DATA_GROUPS", f"No group {', '.join(unknown)} among {names}.", f"Use some of {names}"
-        )
+        raise UsageError("E_DATA_GROUPS", f"No group {', '.join(unknown)} among {names}.", f"Use some of {names}")
     if not chosen or len(chosen) == len(groups):
         raise UsageError(
             "E_DATA_GROUPS",

@@ -212,9 +212,7 @@ def _pinhole(board: Board, rng: np.random.Generator) -> Defect | None:
     return Defect("pinhole", _turned(place, rng).blob(size, size * rng.uniform(0.85, 1.1), rng), adds=False)
 
 
-def _deep_point(
-    depth: Floats, minimum: float, board: Board, rng: np.random.Generator
-) -> tuple[float, float] | None:
+def _deep_point(depth: Floats, minimum: float, board: Board, rng: np.random.Generator) -> tuple[float, float] | None:
     """A random board pixel that lies at least ``minimum`` units deep; looked up on whole pixels."""
     import numpy as np
 

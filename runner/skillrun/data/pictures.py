@@ -31,9 +31,7 @@ def read_grey(path: Path) -> Picture:
     import numpy as np
 
     if not path.is_file():
-        raise DataError(
-            "E_DATA_IMAGE_MISSING", f"The image {path} does not exist.", f"Put the file at {path}"
-        )
+        raise DataError("E_DATA_IMAGE_MISSING", f"The image {path} does not exist.", f"Put the file at {path}")
     raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     picture = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if raw.size else None
     if picture is None:

@@ -97,15 +97,11 @@ class DatasetReport:
         """Whether there is no error; warnings do not count."""
         return not any(finding.severity == "error" for finding in self.findings)
 
-    def error(
-        self, code: str, message: str, *, file: Path | str = "", line: int | None = None, fix: str = ""
-    ) -> None:
+    def error(self, code: str, message: str, *, file: Path | str = "", line: int | None = None, fix: str = "") -> None:
         """Record an error."""
         self._add(Finding(code, "error", message, str(file), line, fix))
 
-    def warn(
-        self, code: str, message: str, *, file: Path | str = "", line: int | None = None, fix: str = ""
-    ) -> None:
+    def warn(self, code: str, message: str, *, file: Path | str = "", line: int | None = None, fix: str = "") -> None:
         """Record a warning."""
         self._add(Finding(code, "warning", message, str(file), line, fix))
 

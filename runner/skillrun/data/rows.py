@@ -50,9 +50,7 @@ def read_rows(csv_path: Path, report: DatasetReport) -> list[Row]:
 
 def _read_text(path: Path, report: DatasetReport) -> str | None:
     if not path.is_file():
-        report.error(
-            "E_DATA_CSV_MISSING", f"The CSV {path} does not exist.", file=path, fix=f"Put it at {path}"
-        )
+        report.error("E_DATA_CSV_MISSING", f"The CSV {path} does not exist.", file=path, fix=f"Put it at {path}")
         return None
     raw = path.read_bytes()
     if raw.startswith(BOM):

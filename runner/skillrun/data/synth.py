@@ -95,9 +95,7 @@ def synth(
     splits = ["train"] * (len(shares) - held_out) + ["eval"] * held_out
     with new_dataset(Path(out), force=force) as folder:
         samples = _reported(_all_pairs(shares, splits, seed, size), pairs, progress)
-        counts = (
-            _write_classify(folder, samples) if task_name == "classify" else _write_segment(folder, samples)
-        )
+        counts = _write_classify(folder, samples) if task_name == "classify" else _write_segment(folder, samples)
         source = {"name": "synth", "boards": len(shares), "size_px": size, "pairs": pairs}
         summary = DatasetSummary(Path(out), task_name, seed, counts, source)
         write_manifest(folder, summary)
@@ -179,9 +177,7 @@ def _all_pairs(shares: list[int], splits: list[str], seed: int, size: int) -> It
             yield split, pair
 
 
-def _reported(
-    samples: Iterator[tuple[str, Pair]], total: int, progress: Progress | None
-) -> Iterator[tuple[str, Pair]]:
+def _reported(samples: Iterator[tuple[str, Pair]], total: int, progress: Progress | None) -> Iterator[tuple[str, Pair]]:
     for done, sample in enumerate(samples, start=1):
         yield sample
         if progress:

@@ -67,9 +67,7 @@ def _schema_differences(path: Path, before: Any, after: Any) -> Iterator[Differe
             was, now = ({name: node.get(name) for name in names} for node in (old[key], new[key]))
             if was != now:
                 changed = {name: (was[name], now[name]) for name in names if was[name] != now[name]}
-                detail = ", ".join(
-                    f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, (a, b) in changed.items()
-                )
+                detail = ", ".join(f"{name} {json.dumps(a)} -> {json.dumps(b)}" for name, (a, b) in changed.items())
                 yield Difference(path, key, kind, detail)
     if isinstance(before, Mapping) and before.get("x-rules") != after.get("x-rules"):
         yield Difference(path, "", "rules", "the cross-field rules changed")

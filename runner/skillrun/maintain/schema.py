@@ -78,9 +78,7 @@ def automl_lists(source: Source, action: str) -> tuple[list[str], list[str]]:
 
 def _renamed(source: Source, leaves: Iterable[Leaf]) -> dict[str, list[str]]:
     known = {leaf.key for leaf in leaves}
-    table = {
-        old: [f"{old.rpartition('.')[0]}.{name}" for name in names] for old, names in source.renamed.items()
-    }
+    table = {old: [f"{old.rpartition('.')[0]}.{name}" for name in names] for old, names in source.renamed.items()}
     return {old: names for old, names in sorted(table.items()) if known.issuperset(names)}
 
 
@@ -113,8 +111,7 @@ def dump(value: Any, indent: int = 0) -> str:
     pad = " " * (indent + 1)
     if isinstance(value, dict):
         lines = [
-            f"{pad}{json.dumps(name, ensure_ascii=False)}: {dump(item, indent + 1)}"
-            for name, item in value.items()
+            f"{pad}{json.dumps(name, ensure_ascii=False)}: {dump(item, indent + 1)}" for name, item in value.items()
         ]
         return "{\n" + ",\n".join(lines) + "\n" + " " * indent + "}"
     lines = [f"{pad}{dump(item, indent + 1)}" for item in value]

@@ -64,9 +64,7 @@ def yaml_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(yaml_value(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        return (
-            "{" + ", ".join(f"{json.dumps(name)}: {yaml_value(item)}" for name, item in value.items()) + "}"
-        )
+        return "{" + ", ".join(f"{json.dumps(name)}: {yaml_value(item)}" for name, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -91,9 +91,7 @@ def score_rows(
     """
     data = session.spec["dataset"]["classify"]
     batch = session.spec[session.action].get("batch_size") or data["batch_size"]
-    loader = eval_loader(
-        data, split, batch_size=batch, seed=session.spec["train"]["seed"], pin=device.type == "cuda"
-    )
+    loader = eval_loader(data, split, batch_size=batch, seed=session.spec["train"]["seed"], pin=device.type == "cuda")
     progress = Progress(session.events, session.action, len(loader))
     scores: list[torch.Tensor] = []
     with torch.inference_mode(), autocast(session.spec, device):

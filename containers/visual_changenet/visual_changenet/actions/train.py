@@ -25,15 +25,11 @@ from visual_changenet.training.recorder import Recorder
 class SafeCheckpointIO(TorchCheckpointIO):
     """Whole files only on writing, no code from the file on reading."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Atomic write."""
         write_checkpoint(checkpoint, Path(path))
 
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read with ``weights_only``."""
         return read_checkpoint(path, "train.resume_training_checkpoint_path")
 
@@ -123,9 +119,7 @@ def build_loaders(session: Session, device: torch.device) -> tuple[DataLoader[It
     pin = device.type == "cuda"
     training = train_loader(data, options["seed"], devices=devices, pin=pin)
     if not data["validation_dataset"]["csv_path"]:
-        session.notice(
-            "dataset.classify.validation_dataset.csv_path is not given: no validation, no best checkpoint."
-        )
+        session.notice("dataset.classify.validation_dataset.csv_path is not given: no validation, no best checkpoint.")
         return training, None
     return training, eval_loader(data, "validation", seed=options["seed"], pin=pin)
 

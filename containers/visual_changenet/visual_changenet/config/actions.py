@@ -64,9 +64,7 @@ _SEGMENT_NETWORK = (*GLOBALS, *_NETWORK, "train.segment")
 _SEGMENT_SHAPE = _folders("num_classes img_size augmentation.mean augmentation.std")
 _SEGMENT_INPUT = (
     *_folders("dataset root_dir data_name label_transform batch_size workers multi_scale_infer color_map"),
-    *_folders(
-        "image_folder_name change_image_folder_name list_folder_name annotation_folder_name label_suffix"
-    ),
+    *_folders("image_folder_name change_image_folder_name list_folder_name annotation_folder_name label_suffix"),
     *_SEGMENT_SHAPE,
 )
 _SEGMENT_ENGINE = (*GLOBALS, *_BACKBONE_TYPE, *_SEGMENT_INPUT)
@@ -133,9 +131,7 @@ def _segment() -> tuple[Action, ...]:
             ("inference.checkpoint",),
         ),
     )
-    return tuple(
-        Action(f"segment_{name}", "segment", command, _deploy(name), *keys) for name, command, *keys in table
-    )
+    return tuple(Action(f"segment_{name}", "segment", command, _deploy(name), *keys) for name, command, *keys in table)
 
 
 def _deploy(name: str) -> bool:

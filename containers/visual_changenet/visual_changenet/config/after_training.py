@@ -17,9 +17,7 @@ class Scoring(Section):
     num_gpus: Int = setting(1, "Number of GPUs; ignored where the run is on the CPU.", low=1, popular=True)
     gpu_ids: list[Int] = setting([0], "Indices of the GPUs to use.", low=0, popular=True)
     num_nodes: Int = setting(1, "Number of machines that work together.", low=1, popular=True)
-    batch_size: Int | None = setting(
-        None, "Pairs per step; null takes the batch size of the data set section.", low=1
-    )
+    batch_size: Int | None = setting(None, "Pairs per step; null takes the batch size of the data set section.", low=1)
     vis_after_n_batches: Int = setting(1, "Draw the results of every n-th batch (task segment).", low=1)
     results_dir: OptionalText = setting(
         "", "Folder for the files of this action; empty means <results_dir>/<action>.", path=("dir", "out")

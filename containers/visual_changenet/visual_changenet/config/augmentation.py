@@ -7,19 +7,13 @@ from visual_changenet.config.field import Float, Int, Section, section, setting
 
 class RandomFlip(Section):
     enable: bool = setting(True, "Flip both images of a pair at random.", automl=True)
-    hflip_probability: Float = setting(
-        0.5, "Probability of a horizontal flip, 0 to 1.", low=0.0, high=1.0, automl=True
-    )
-    vflip_probability: Float = setting(
-        0.5, "Probability of a vertical flip, 0 to 1.", low=0.0, high=1.0, automl=True
-    )
+    hflip_probability: Float = setting(0.5, "Probability of a horizontal flip, 0 to 1.", low=0.0, high=1.0, automl=True)
+    vflip_probability: Float = setting(0.5, "Probability of a vertical flip, 0 to 1.", low=0.0, high=1.0, automl=True)
 
 
 class RandomRotate(Section):
     enable: bool = setting(True, "Rotate both images of a pair at random.", automl=True)
-    rotate_probability: Float = setting(
-        0.5, "Probability of a rotation, 0 to 1.", low=0.0, high=1.0, automl=True
-    )
+    rotate_probability: Float = setting(0.5, "Probability of a rotation, 0 to 1.", low=0.0, high=1.0, automl=True)
     angle_list: list[Float] = setting([90, 180, 270], "Angles to choose from, in degrees counter-clockwise.")
 
 
@@ -61,9 +55,7 @@ class RandomColor(Section):
         math_cond="> 0.0",
         search={"low": 0.01, "high": 0.5},
     )
-    color_probability: Float = setting(
-        0.5, "Probability of a colour change, 0 to 1.", low=0.0, high=1.0, automl=True
-    )
+    color_probability: Float = setting(0.5, "Probability of a colour change, 0 to 1.", low=0.0, high=1.0, automl=True)
 
 
 class ScaleRandomCrop(Section):
@@ -84,9 +76,7 @@ class ClassifyAugmentation(Section):
     random_flip: RandomFlip = section(RandomFlip, "Random flips, the same for both images.")
     random_rotate: RandomRotate = section(RandomRotate, "Random rotation, the same for both images.")
     random_color: RandomColor = section(RandomColor, "Random colour change, the same for both images.")
-    with_scale_random_crop: ScaleRandomCrop = section(
-        ScaleRandomCrop, "Random enlargement with a crop back to size."
-    )
+    with_scale_random_crop: ScaleRandomCrop = section(ScaleRandomCrop, "Random enlargement with a crop back to size.")
     with_random_crop: bool = setting(True, "Crop a random part and resize it back, the same for both images.")
     with_random_blur: bool = setting(True, "Blur both images by one random radius of 0 to 1 pixel.")
     random_shift: Int = setting(
@@ -102,9 +92,7 @@ class SegmentAugmentation(Section):
     random_flip: RandomFlip = section(RandomFlip, "Random flips, the same for both images and the mask.")
     random_rotate: RandomRotate = section(RandomRotate, "Random rotation, the same for images and mask.")
     random_color: RandomColor = section(RandomColor, "Random colour change of the images.")
-    with_scale_random_crop: ScaleRandomCrop = section(
-        ScaleRandomCrop, "Random enlargement with a crop back to size."
-    )
+    with_scale_random_crop: ScaleRandomCrop = section(ScaleRandomCrop, "Random enlargement with a crop back to size.")
     with_random_crop: bool = setting(True, "Crop a random part and resize it back, the same for all images.")
     with_random_blur: bool = setting(True, "Blur both images by one random radius of 0 to 1 pixel.")
     mean: list[Float] = setting(

@@ -86,9 +86,7 @@ def _text_none(value: object) -> object:
 
 class SegmentDataset(Section):
     dataset: Literal["CNDataset"] = setting("CNDataset", "Kind of data set: paired folders with split lists.")
-    root_dir: OptionalText = setting(
-        "", "Folder that holds the image, label and list folders.", path=("dir", "in")
-    )
+    root_dir: OptionalText = setting("", "Folder that holds the image, label and list folders.", path=("dir", "in"))
     data_name: Literal["LEVIR", "LEVIR-CD", "LandSCD", "custom"] = setting(
         "LEVIR", "Name of the data set; LandSCD selects its colour table for drawings."
     )
@@ -102,9 +100,7 @@ class SegmentDataset(Section):
         True, "Add the losses of the coarser maps, weighted by train.segment.weights.", automl=True
     )
     multi_scale_infer: bool = setting(False, "Average the maps of all scales for the prediction.")
-    num_classes: Int = setting(
-        2, "Number of classes of the mask; no change is class 0.", low=2, math_cond=">0"
-    )
+    num_classes: Int = setting(2, "Number of classes of the mask; no change is class 0.", low=2, math_cond=">0")
     img_size: Int = setting(
         224, "Side in pixels that images and masks are resized to (square); a multiple of 32.", low=1
     )

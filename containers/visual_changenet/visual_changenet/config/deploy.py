@@ -42,9 +42,7 @@ class GenTrtEngine(Section):
         "", "Engine file to write; empty means a name in the results folder.", path=("file", "out")
     )
     gpu_id: Int = setting(0, "Index of the GPU that the engine is built for.", low=0, popular=True)
-    batch_size: Int = setting(
-        -1, "Batch size of the ONNX graph; -1 means it is dynamic.", low=-1, popular=True
-    )
+    batch_size: Int = setting(-1, "Batch size of the ONNX graph; -1 means it is dynamic.", low=-1, popular=True)
     timing_cache: OptionalText = setting(
         "", "Builder timing cache to read and update; makes later builds faster.", path=("file", "out")
     )

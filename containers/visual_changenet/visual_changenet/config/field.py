@@ -158,9 +158,7 @@ def setting(
         "x-skillrun-only": skillrun_only or None,
     }
     extra = {key: value for key, value in extra.items() if value is not None}
-    return Field(
-        description=description, json_schema_extra=extra, **_field_arguments(default, extra, pattern)
-    )
+    return Field(description=description, json_schema_extra=extra, **_field_arguments(default, extra, pattern))
 
 
 def _field_arguments(default: Any, extra: Mapping[str, Any], pattern: str | None) -> dict[str, Any]:

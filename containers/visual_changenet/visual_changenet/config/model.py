@@ -52,9 +52,7 @@ class DecodeHead(Section):
         low=1,
         length=4,
     )
-    align_corners: bool = setting(
-        False, "Align the corner pixels of input and output when feature maps are resized."
-    )
+    align_corners: bool = setting(False, "Align the corner pixels of input and output when feature maps are resized.")
     decoder_params: dict[str, Int] = setting(
         {"embed_dim": 256},
         "Width of the decoder in channels, given as embed_dim.",

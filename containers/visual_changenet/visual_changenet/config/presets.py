@@ -49,8 +49,7 @@ _EXTRA: dict[str, dict[str, Any]] = {
     "train": _CLASSIFY_TRAIN,
     "segment_train": {"dataset.segment.img_size": 256},
     "gen_trt_engine": _ENGINE | {"dataset.classify.batch_size": 1},
-    "segment_gen_trt_engine": _ENGINE
-    | {"gen_trt_engine.tensorrt.data_type": "fp16", "dataset.segment.batch_size": 1},
+    "segment_gen_trt_engine": _ENGINE | {"gen_trt_engine.tensorrt.data_type": "fp16", "dataset.segment.batch_size": 1},
 }
 _ONE_PAIR_AT_A_TIME = ("quantize", "trt_evaluate", "trt_inference")
 

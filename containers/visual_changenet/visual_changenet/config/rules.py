@@ -235,9 +235,7 @@ def apply_rules(spec: Mapping[str, Any], action: str = "train") -> tuple[dict[st
             continue
         if not rule.get("clamp"):
             raise RuleError(rule["id"], rule["message"], rule["fix"])
-        notices.append(
-            f"{rule['left']} was {value_at(mended, rule['left'])}, now {wanted}: {rule['message']}"
-        )
+        notices.append(f"{rule['left']} was {value_at(mended, rule['left'])}, now {wanted}: {rule['message']}")
         *sections, last = rule["left"].split(".")
         node = mended
         for part in sections:

@@ -105,9 +105,7 @@ class Train(Section):
     checkpoint_interval_unit: Literal["epoch", "step"] = setting(
         "epoch", "Unit of checkpoint_interval: epochs or optimiser steps."
     )
-    validation_interval: Int = setting(
-        1, "Epochs between two validations, at most num_epochs.", low=1, popular=True
-    )
+    validation_interval: Int = setting(1, "Epochs between two validations, at most num_epochs.", low=1, popular=True)
     resume_training_checkpoint_path: OptionalText = setting(
         "", "Checkpoint file to continue training from, with optimiser state.", path=("file", "in")
     )

@@ -40,9 +40,7 @@ class ClassifyDataset(Dataset[Item]):
 
     def __init__(self, data: dict[str, Any], split: Split, seed: int = 1234) -> None:
         source, key = data[f"{split}_dataset"], f"dataset.classify.{split}_dataset"
-        self.table: Table = read_table(
-            source["csv_path"] or "", key=f"{key}.csv_path", labelled=split != "infer"
-        )
+        self.table: Table = read_table(source["csv_path"] or "", key=f"{key}.csv_path", labelled=split != "infer")
         self.images_dir = _folder(source["images_dir"], f"{key}.images_dir")
         self.extension: str = data["image_ext"]
         self.suffixes = light_suffixes(data)

@@ -41,9 +41,7 @@ class ColourChange:
         grey = float(LUMA @ np.asarray(cv2.mean(image)[:3])) if "contrast" in steps else 0.0
         for step in steps:
             change, grey = self._step(step, grey)
-            matrix = np.concatenate(
-                [change[:, :3] @ matrix[:, :3], change[:, :3] @ matrix[:, 3:] + change[:, 3:]], 1
-            )
+            matrix = np.concatenate([change[:, :3] @ matrix[:, :3], change[:, :3] @ matrix[:, 3:] + change[:, 3:]], 1)
         return np.asarray(cv2.transform(image, matrix), np.uint8)
 
     def _step(self, step: str, grey: float) -> tuple[Matrix, float]:

@@ -41,20 +41,14 @@ def _bad(path: Path, what: str, fix: str, code: str = "E_DATA_TABLE") -> DataInv
 
 def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
     if not header:
-        raise _bad(
-            path, "the file is empty.", f"write a header with {', '.join(REQUIRED)} and one row per object"
-        )
+        raise _bad(path, "the file is empty.", f"write a header with {', '.join(REQUIRED)} and one row per object")
     if header[0].startswith("\ufeff"):
         raise _bad(path, "row 1 starts with a byte order mark (BOM).", "save the file as UTF-8 without BOM")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise _bad(
-            path, f"row 1 is not separated by commas: {header[0]!r}.", "save the file with ',' as separator"
-        )
+        raise _bad(path, f"row 1 is not separated by commas: {header[0]!r}.", "save the file with ',' as separator")
     missing = [name for name in required if name not in header]
     if missing:
-        raise _bad(
-            path, f"row 1 has no column {missing[0]!r}; it has {header}.", f"add the column {missing[0]!r}"
-        )
+        raise _bad(path, f"row 1 has no column {missing[0]!r}; it has {header}.", f"add the column {missing[0]!r}")
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise _bad(path, f"row 1 has the column {repeated[0]!r} twice.", "rename or remove one of them")

@@ -39,9 +39,7 @@ def read_backbone(path: Path) -> dict[str, Tensor]:
         MissingFileError: ``E_BACKBONE_MISSING``. DataInvalidError: ``E_BACKBONE_INVALID``.
     """
     if not path.is_file():
-        raise MissingFileError(
-            "E_BACKBONE_MISSING", f"{KEY} is {str(path)!r}, which is not a file.", f"correct {KEY}"
-        )
+        raise MissingFileError("E_BACKBONE_MISSING", f"{KEY} is {str(path)!r}, which is not a file.", f"correct {KEY}")
     content = _read_raw(path)
     for name in ("state_dict", "model"):
         if isinstance(content.get(name), dict):
@@ -88,9 +86,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> str:
     for name in shared:
         if wanted[name].shape != found[name].shape:
             what = f"{name} is {list(found[name].shape)}, the backbone needs {list(wanted[name].shape)}."
-            raise DataInvalidError(
-                "E_BACKBONE_MISMATCH", f"{path}: {what}", "choose weights of model.backbone.type"
-            )
+            raise DataInvalidError("E_BACKBONE_MISMATCH", f"{path}: {what}", "choose weights of model.backbone.type")
     backbone.load_state_dict({name: found[name] for name in shared}, strict=False)
     ignored = len(found) - len(shared)
     return f"{path}: loaded {len(shared)} of the backbone's {len(wanted)} tensors, ignored {ignored}."

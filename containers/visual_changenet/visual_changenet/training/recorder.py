@@ -57,9 +57,7 @@ class Recorder(Checkpoint):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start counting the validation's batches."""
-        self._progress["validate"] = self._new_progress(
-            trainer, "validate", int(sum(trainer.num_val_batches))
-        )
+        self._progress["validate"] = self._new_progress(trainer, "validate", int(sum(trainer.num_val_batches)))
 
     def _new_progress(self, trainer: pl.Trainer, phase: str, steps: int) -> Progress:
         epoch = trainer.current_epoch + 1
@@ -100,9 +98,7 @@ class Recorder(Checkpoint):
         assert isinstance(pl_module, ClassifyModule)
         metrics = pl_module.close_epoch()
         epoch, seconds = trainer.current_epoch + 1, time.monotonic() - self.epoch_started
-        self.session.events.emit(
-            "epoch", epoch=epoch, metrics=metrics, lr=self.rate, seconds=round(seconds, 3)
-        )
+        self.session.events.emit("epoch", epoch=epoch, metrics=metrics, lr=self.rate, seconds=round(seconds, 3))
         self._status_lines(trainer, metrics, seconds)
         shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         say_if_terminal(f"epoch {epoch}/{self.num_epochs} {shown} ({seconds:.1f} s)")

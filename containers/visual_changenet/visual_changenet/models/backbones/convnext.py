@@ -67,9 +67,7 @@ class ConvNextStem(nn.Module):
 
     def __init__(self, depths: tuple[int, int], norm: ChannelNormForm) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, STEM_CHANNELS, 4, stride=4), ChannelNorm(STEM_CHANNELS, form="ordinary")
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, STEM_CHANNELS, 4, stride=4), ChannelNorm(STEM_CHANNELS, form="ordinary"))
         self.stages = nn.ModuleList(
             [
                 ConvNextStage(STEM_CHANNELS, STAGE_CHANNELS[0], depths[0], norm),

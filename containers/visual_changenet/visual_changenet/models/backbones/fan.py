@@ -36,9 +36,7 @@ FAN_FAMILY = {
     "fan_tiny_8_p4_hybrid": FanShape(width=192, blocks=8, heads=8, third_map_after=7),
     "fan_small_12_p4_hybrid": FanShape(width=384, blocks=10, heads=8, third_map_after=9),
     "fan_base_16_p4_hybrid": FanShape(width=448, blocks=16, heads=8, third_map_after=15),
-    "fan_large_16_p4_hybrid": FanShape(
-        width=480, blocks=22, heads=10, third_map_after=18, stem_depths=(3, 5)
-    ),
+    "fan_large_16_p4_hybrid": FanShape(width=480, blocks=22, heads=10, third_map_after=18, stem_depths=(3, 5)),
 }
 
 
