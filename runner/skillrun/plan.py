@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from skillrun import __version__
+from skillrun.specfile import parse_spec
 
 
 class Mount(BaseModel):
@@ -66,8 +67,9 @@ class Plan(BaseModel):
 
     def hashed(self) -> Plan:
         """The same plan with its ``plan_hash`` filled in."""
-        body = self.model_dump(mode="json", exclude={"plan_hash", "run_id", "run_dir", "skillrun_version", "notices"})
-        text = json.dumps(body, sort_keys=True, ensure_ascii=False).replace(self.run_dir, "<run>")
+        left_out = {"plan_hash", "run_id", "run_dir", "skillrun_version", "notices", "spec_text"}
+        body = {**self.model_dump(mode="json", exclude=left_out), "spec": parse_spec(self.spec_text).values}
+        text = json.dumps(_without(body, self.run_dir), sort_keys=True)
         return self.model_copy(update={"plan_hash": hashlib.sha256(text.encode()).hexdigest()})
 
     def to_json(self) -> str:
@@ -83,3 +85,12 @@ class Plan(BaseModel):
     def load(cls, path: Path) -> Plan:
         """Read ``plan.json`` of a run folder."""
         return cls.from_json(path.read_text(encoding="utf-8"))
+
+
+def _without(value: Any, folder: str) -> Any:
+    """The same value with the run's own folder taken out of every text."""
+    if isinstance(value, dict):
+        return {key: _without(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without(item, folder) for item in value]
+    return value.replace(folder, "<run>") if isinstance(value, str) else value
