@@ -23,8 +23,9 @@ def launch(plan: Plan) -> RunFolder:
     """
     if plan.automl and plan.automl["state"] == "on" and plan.automl["decided_by"] == "flag":
         raise PreflightError("E_AUTOML_MISSING", "this version trains once; it can not search yet", "use --no-automl")
-    check_data(parse_spec(plan.spec_text).values, plan.action)
     backend = get_backend(plan.backend)
+    backend.require_ready(plan)
+    check_data(parse_spec(plan.spec_text).values)
     run = RunFolder(Path(plan.run_dir))
     try:
         run.path.mkdir(parents=True)

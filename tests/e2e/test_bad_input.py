@@ -175,7 +175,15 @@ def test_an_unknown_run_is_not_found(skillrun) -> None:
 
 def test_an_asked_for_search_is_refused_until_there_is_one(skillrun, workspace: Path, data: Path) -> None:
     result = skillrun(
-        "visual_changenet", "train", "--automl", *BASE[3:], *SMALL, "--train-data", data / "train", "--eval-data", data / "eval"
+        "visual_changenet",
+        "train",
+        "--automl",
+        *BASE[3:],
+        *SMALL,
+        "--train-data",
+        data / "train",
+        "--eval-data",
+        data / "eval",
     )
     refused(result, "E_AUTOML_MISSING", 3)
     assert not (workspace / "runs").exists()

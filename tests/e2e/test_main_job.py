@@ -56,7 +56,9 @@ def test_train_evaluate_and_infer_at_a_hostile_path(skillrun, workspace: Path, b
         assert path.is_file(), path
     assert Plan.load(run.plan).plan_hash == run.read_record()["plan_hash"]
 
-    evaluated = answer(skillrun("visual_changenet", "evaluate", "--parent", "last", "--eval-data", boards / "eval", "--json"))
+    evaluated = answer(
+        skillrun("visual_changenet", "evaluate", "--parent", "last", "--eval-data", boards / "eval", "--json")
+    )
     assert 0 <= evaluated["run"]["metrics"]["average_precision"] <= 1
     assert answer(skillrun("runs", "show", "last", "--json"))["run"]["action"] == "evaluate"
 
@@ -123,7 +125,9 @@ def long_run(workspace: Path, boards: Path) -> Iterator["subprocess.Popen[str]"]
 
 
 def trains(run: RunFolder) -> bool:
-    return run.events.is_file() and '"train"' in run.events.read_text(encoding="utf-8") and status(run).state == "running"
+    return (
+        run.events.is_file() and '"train"' in run.events.read_text(encoding="utf-8") and status(run).state == "running"
+    )
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -126,7 +126,10 @@ def test_stop_ends_the_run_and_a_second_stop_does_nothing(hostile_dir: Path) -> 
 
 
 def test_a_command_that_ignores_the_request_is_killed(hostile_dir: Path) -> None:
-    run = start(hostile_dir, "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nevent(event='start')\ntime.sleep(60)")
+    run = start(
+        hostile_dir,
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nevent(event='start')\ntime.sleep(60)",
+    )
     wait_until(lambda: status(run).state == "running")
     get_backend("local").stop(run, grace_s=0.3)
     assert finish(run) == "failed"
@@ -152,7 +155,9 @@ def test_a_run_goes_on_when_its_launcher_is_killed(hostile_dir: Path) -> None:
     )
     modules = hostile_dir / "modules"
     modules.mkdir()
-    (modules / "test_local_backend_launcher.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    (modules / "test_local_backend_launcher.py").write_text(
+        Path(__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
     program = "event(event='start')\nwhile not (run / 'go').exists(): time.sleep(0.02)\nresult('succeeded')"
     process = subprocess.Popen(
         [sys.executable, "-c", launcher, str(hostile_dir), str(modules), program], stdout=subprocess.PIPE, text=True

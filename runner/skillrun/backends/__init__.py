@@ -13,15 +13,18 @@ class Backend(Protocol):
     """The contract of a backend.
 
     1. `render` is pure: the exact request as JSON-able data; nothing is started, nothing is written.
-    2. `launch` sends that request and returns a handle (JSON-able) without waiting for the run.
-    3. A launched run outlives the launcher; its exit code lands in ``exit.json`` whoever watches.
-    4. `alive` tells the truth from the system, not from memory.
-    5. `stop` is idempotent and returns when nothing of the run is left.
+    2. `require_ready` raises BackendError, before anything is written, where the plan can not run here.
+    3. `launch` sends that request and returns a handle (JSON-able) without waiting for the run.
+    4. A launched run outlives the launcher; its exit code lands in ``exit.json`` whoever watches.
+    5. `alive` tells the truth from the system, not from memory.
+    6. `stop` is idempotent and returns when nothing of the run is left.
     """
 
     name: str
 
     def render(self, plan: Plan) -> dict[str, Any]: ...
+
+    def require_ready(self, plan: Plan) -> None: ...
 
     def launch(self, plan: Plan) -> dict[str, Any]: ...
 

@@ -5,6 +5,7 @@ The default where there is no Docker and no GPU. A supervisor process in a sessi
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -31,11 +32,25 @@ class LocalBackend:
         """The exact command and the variables set for it."""
         return {"backend": self.name, "argv": list(plan.argv), "env": dict(plan.env), "cwd": plan.run_dir}
 
+    def require_ready(self, plan: Plan) -> None:
+        """The model's command and what it imports are installed.
+
+        Raises:
+            BackendError: they are not.
+        """
+        command = Path(find_command(plan.argv[0]))
+        missing = [name for name in ("torch", "lightning", "cv2") if importlib.util.find_spec(name) is None]
+        if missing and command.parent == Path(sys.executable).parent:
+            names = ", ".join(missing)
+            raise BackendError(
+                "E_LOCAL_NO_TORCH", f"{plan.argv[0]} needs {names}, not installed here", "pip install 'skillrun[local]'"
+            )
+
     def launch(self, plan: Plan) -> dict[str, Any]:
         """Start the supervisor; returns its process id and start time.
 
         Raises:
-            BackendError: the model's command is not installed here.
+            BackendError: the supervisor does not start.
         """
         run = RunFolder(Path(plan.run_dir))
         request = self.render(plan)

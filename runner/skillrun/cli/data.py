@@ -112,9 +112,13 @@ def _report_lines(report: DatasetReport, name: str = "") -> Iterator[str]:
                 yield f"  {title:<11} " + ", ".join(f"{key} {count}" for key, count in counts.most_common(12))
         yield f"  files       missing {report.missing}, unreadable {report.unreadable}, hidden {report.hidden}"
         for finding in report.findings:
-            yield f"  {finding.severity}[{finding.code}] {finding.message}" + (f"  fix: {finding.fix}" * bool(finding.fix))
+            yield f"  {finding.severity}[{finding.code}] {finding.message}" + (
+                f"  fix: {finding.fix}" * bool(finding.fix)
+            )
     if not name:
-        yield "ok" if report.ok else f"not usable: {sum(n for code, n in report.totals.items() if code[0] == 'E')} errors"
+        yield (
+            "ok" if report.ok else f"not usable: {sum(n for code, n in report.totals.items() if code[0] == 'E')} errors"
+        )
 
 
 def _say_made(summary: DatasetSummary, out: Path, task: str, output: Output) -> None:

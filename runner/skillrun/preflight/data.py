@@ -12,7 +12,7 @@ CLASSIFY_SETS = ("train_dataset", "validation_dataset", "test_dataset", "infer_d
 SEGMENT_SPLITS = ("train_split", "validation_split", "test_split", "predict_split")
 
 
-def check_data(spec: Mapping[str, Any], action: str) -> None:
+def check_data(spec: Mapping[str, Any]) -> None:
     """Look at every data set that the spec names.
 
     Raises:

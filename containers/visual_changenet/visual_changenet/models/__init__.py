@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from visual_changenet.config import ExperimentConfig
 from visual_changenet.errors import SpecError
 from visual_changenet.models.backbones import build_backbone
 from visual_changenet.models.classify import DifferenceClassifier, EuclideanClassifier, LearnableClassifier
@@ -14,12 +15,14 @@ ClassifyNetwork = EuclideanClassifier | LearnableClassifier
 
 
 def build_model(spec: dict[str, Any], channel_norm: ChannelNormForm = "unbiased") -> ClassifyNetwork:
-    """The network that a resolved spec describes, randomly initialised, in training mode.
+    """The network that a spec describes, randomly initialised, in training mode. A partial spec is filled with defaults.
 
     Raises:
+        pydantic.ValidationError: an unknown key, a wrong type, a value out of bounds.
         SpecError: ``E_MODEL_UNSUPPORTED`` (task or backbone), ``E_MODEL_SIZE`` (input not a multiple of 16),
             ``E_MODEL_STRIDES``.
     """
+    spec = ExperimentConfig.model_validate(spec).model_dump(mode="json")
     if spec["task"] != "classify":
         raise SpecError(
             "E_MODEL_UNSUPPORTED",
