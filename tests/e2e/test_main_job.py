@@ -83,9 +83,9 @@ def test_train_evaluate_and_infer_at_a_hostile_path(skillrun, workspace: Path, b
 
 
 def test_a_dry_run_starts_and_writes_nothing_and_has_a_stable_hash(skillrun, workspace: Path, boards: Path) -> None:
-    before = {path for path in workspace.rglob("*")}
+    before = set(workspace.rglob("*"))
     plans = [answer(skillrun(*train_arguments(boards), "--dry-run", "--json"))["plan"] for _ in range(2)]
-    assert {path for path in workspace.rglob("*")} == before
+    assert set(workspace.rglob("*")) == before
     assert plans[0]["run_id"] != plans[1]["run_id"] or plans[0] == plans[1]
     assert plans[0]["plan_hash"] == plans[1]["plan_hash"]
     other = answer(skillrun(*train_arguments(boards, "num_epochs=3"), "--dry-run", "--json"))["plan"]
@@ -103,7 +103,7 @@ def test_explain_says_where_each_value_came_from(skillrun, boards: Path) -> None
 
 
 @pytest.fixture
-def long_run(workspace: Path, boards: Path) -> Iterator["subprocess.Popen[str]"]:
+def long_run(workspace: Path, boards: Path) -> Iterator[subprocess.Popen[str]]:
     """A training that would take minutes, watched by ``skillrun`` in the foreground."""
     command = str(Path(sys.executable).with_name("skillrun"))
     process = subprocess.Popen(

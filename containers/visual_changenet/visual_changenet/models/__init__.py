@@ -15,7 +15,9 @@ ClassifyNetwork = EuclideanClassifier | LearnableClassifier
 
 
 def build_model(spec: dict[str, Any], channel_norm: ChannelNormForm = "unbiased") -> ClassifyNetwork:
-    """The network that a spec describes, randomly initialised, in training mode. A partial spec is filled with defaults.
+    """The network that a spec describes, randomly initialised, in training mode.
+
+    A partial spec is filled with the defaults of the config classes.
 
     Raises:
         pydantic.ValidationError: an unknown key, a wrong type, a value out of bounds.
