@@ -191,7 +191,7 @@ def say_outcome(found: RunStatus, output: Output) -> None:
     require_success(found)
     result = read_json(RunFolder(Path(found.run_dir)).result) or {}
     lines = [f"{found.run_id} succeeded in {float(result.get('seconds') or 0):.0f} s"]
-    lines += [f"  {name:<32} {value:.4f}" for name, value in found.metrics.items() if isinstance(value, int | float)]
+    lines += [f"  {name:<32} {value:.6g}" for name, value in found.metrics.items() if isinstance(value, int | float)]
     for entry in result.get("checkpoints") or []:
         if entry.get("best"):
             lines.append(f"  best checkpoint  {Path(found.run_dir) / entry['path']}")

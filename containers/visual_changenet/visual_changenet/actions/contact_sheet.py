@@ -33,7 +33,7 @@ def worst_cases(dataset: ClassifyDataset, scores: Scores, targets: Targets, marg
     rows = worst_rows(scores, targets, margin)
     cell_width, cell_height = 2 * THUMBNAIL + GAP, THUMBNAIL + CAPTION + GAP
     lines = max(1, -(-len(rows) // COLUMNS))
-    sheet = Image.new("RGB", (COLUMNS * cell_width + GAP, lines * cell_height + GAP), "white")
+    sheet = Image.new("RGB", (COLUMNS * cell_width + GAP, lines * cell_height + GAP), "#d9dde3")
     pen = ImageDraw.Draw(sheet)
     if not rows:
         pen.text((GAP, GAP), f"no mistake at margin {margin:g}", fill="black")
