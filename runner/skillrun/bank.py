@@ -102,7 +102,7 @@ def skill_info(model: str) -> dict[str, Any]:
         raise NotFoundError(
             "E_MODEL_UNKNOWN",
             f"There is no model {model!r}{_meant(model, models())}.",
-            "skillrun skills list",
+            f"Choose one of: {', '.join(models())}",
         )
     info: dict[str, Any] = load_yaml(bank_root() / "references" / model / "skill_info.yaml")
     return info

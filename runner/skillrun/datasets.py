@@ -43,8 +43,9 @@ FLAGS = {
 
 def cache_root() -> Path:
     """Where unpacked archives are kept: ``SKILLRUN_CACHE``, else ``~/.cache/skillrun``."""
-    base = os.environ.get("SKILLRUN_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(base).expanduser() / "skillrun" if base else Path.home() / ".cache" / "skillrun"
+    if own := os.environ.get("SKILLRUN_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "skillrun"
 
 
 def resolve_sources(rules: Sequence[DataSource], sources: DataSources) -> dict[str, str]:

@@ -46,7 +46,9 @@ def launch(plan: Plan) -> RunFolder:
         )
         run.write_record(handle=backend.launch(plan))
     except OSError as error:
-        raise BackendError("E_LAUNCH", f"{run.path}: {error.strerror or error}", "skillrun doctor") from error
+        raise BackendError(
+            "E_LAUNCH", f"{run.path}: {error.strerror or error}", "check space and permissions of the workspace"
+        ) from error
     except SkillrunError:
         _remove_unused(run)
         raise

@@ -79,8 +79,8 @@ def _choose(run: RunFolder, entries: list[dict[str, Any]], pick: str) -> tuple[d
 
 
 def _numbers(entry: dict[str, Any]) -> str:
-    metrics = entry.get("metrics") or {}
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in ("val_ap", "val_loss"))
+    metrics, shown = entry.get("metrics") or {}, ("val_ap", "val_loss")
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in shown and value is not None)
 
 
 def inherited(run: RunFolder, schema_keys: set[str], path_keys: set[str]) -> dict[str, Any]:

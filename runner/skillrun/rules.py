@@ -7,6 +7,7 @@ to specs that reach it by another way.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -53,7 +54,7 @@ def apply_rules(
         if not rule.get("clamp"):
             code = f"E_RULE_{str(rule['id']).upper().replace('-', '_')}"
             raise UsageError(code, f"{key}={value!r}: {rule['message']}", str(rule["fix"]))
-        mended[key] = wanted
+        mended[key] = copy.deepcopy(wanted)
         if key in given:
             notices.append(f"{key} was {value}, is now {wanted}: {rule['message']}")
     return mended, notices

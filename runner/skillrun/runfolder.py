@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where the file is absent or no object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -105,9 +105,9 @@ def workspace(given: Path | None = None) -> Path:
 
 
 def new_run_id(action: str, now: datetime | None = None) -> str:
-    """Short, sortable by time, names the action: ``261120-223612-train-4f``."""
+    """Short, sortable by time, names the action: ``261120-223612-train-4f1c``."""
     moment = now or datetime.now(UTC)
-    return f"{moment:%y%m%d-%H%M%S}-{action}-{secrets.token_hex(1)}"
+    return f"{moment:%y%m%d-%H%M%S}-{action}-{secrets.token_hex(2)}"
 
 
 def check_writable(folder: Path, *, what: str) -> None:
@@ -116,10 +116,13 @@ def check_writable(folder: Path, *, what: str) -> None:
     Raises:
         UsageError: the folder, or the nearest parent that exists, refuses a new file.
     """
-    nearest_there = folder
-    while not nearest_there.exists() and nearest_there != nearest_there.parent:
-        nearest_there = nearest_there.parent
     fix = "choose another folder with --results or --workspace, or change its permissions"
+    try:
+        nearest_there = folder
+        while not nearest_there.exists() and nearest_there != nearest_there.parent:
+            nearest_there = nearest_there.parent
+    except OSError as error:
+        raise UsageError("E_RESULTS_NOT_WRITABLE", f"{what} {str(folder)!r}: {error.strerror}", fix) from error
     if not nearest_there.is_dir():
         raise UsageError("E_RESULTS_NOT_A_FOLDER", f"{what} {str(folder)!r}: {nearest_there} is a file", fix)
     probe = nearest_there / f".skillrun-probe-{secrets.token_hex(4)}"
@@ -141,15 +144,24 @@ def list_runs(root: Path) -> Iterator[RunFolder]:
                 yield RunFolder(folder)
 
 
+def _as_folder(reference: str) -> Path | None:
+    """The run folder that a text names, or None; a text that can be no path is no error."""
+    try:
+        folder = Path(reference).expanduser().absolute()
+        return folder if (folder / "run.json").is_file() else None
+    except (OSError, RuntimeError):
+        return None
+
+
 def find_run(reference: str, root: Path) -> RunFolder:
     """A run by id, unique beginning of an id, folder path, or ``last``.
 
     Raises:
         NotFoundError: none fits; UsageError: several do.
     """
-    as_path = Path(reference).expanduser()
-    if (as_path / "run.json").is_file():
-        return RunFolder(as_path.absolute())
+    as_path = _as_folder(reference)
+    if as_path is not None:
+        return RunFolder(as_path)
     runs = list(list_runs(root))
     if reference == "last" and runs:
         return runs[0]

@@ -88,7 +88,8 @@ def epoch_line(event: dict[str, Any]) -> str:
     """One line per epoch: its metrics, the learning rate and the time it took."""
     metrics = event.get("metrics") or {}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
-    return f"epoch {event.get('epoch')}  {shown}  ({float(event.get('seconds') or 0):.0f} s)"
+    rate = f"lr {event['lr']:.2g}  " if isinstance(event.get("lr"), int | float) else ""
+    return f"epoch {event.get('epoch')}  {shown}  {rate}({float(event.get('seconds') or 0):.0f} s)"
 
 
 def _phase(event: dict[str, Any]) -> str:

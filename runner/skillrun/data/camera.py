@@ -46,13 +46,13 @@ def random_exposure(rng: np.random.Generator) -> Exposure:
         return float(x), float(y)
 
     return Exposure(
-        shift=pair(0.8),
-        turn=float(rng.uniform(-0.4, 0.4)),
-        gain=float(rng.uniform(0.84, 1.16)),
-        slope=pair(0.16),
-        blur=float(rng.uniform(0.3, 0.65)),
-        noise=float(rng.uniform(1.5, 4.0)),
-        silk_shift=pair(0.5),
+        shift=pair(0.25),
+        turn=float(rng.uniform(-0.1, 0.1)),
+        gain=float(rng.uniform(0.96, 1.04)),
+        slope=pair(0.05),
+        blur=float(rng.uniform(0.3, 0.5)),
+        noise=float(rng.uniform(1.0, 2.5)),
+        silk_shift=pair(0.2),
     )
 
 
@@ -92,7 +92,7 @@ def expose(layers: dict[str, Floats], theme: Theme, exposure: Exposure, rng: np.
     size = picture.shape[0]
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     light = exposure.gain * (1.0 + exposure.slope[0] * ramp[None, :] + exposure.slope[1] * ramp[:, None])
-    weave = cv2.GaussianBlur(rng.normal(0.0, 9.0, (size, size)).astype(np.float32), (0, 0), 1.6)
+    weave = cv2.GaussianBlur(rng.normal(0.0, 5.0, (size, size)).astype(np.float32), (0, 0), 1.6)
     lit = (picture + np.asarray(weave)[..., None]) * light[..., None].astype(np.float32)
     sharp = np.asarray(cv2.GaussianBlur(lit, (0, 0), exposure.blur), np.float32)
     noisy = sharp + rng.normal(0.0, exposure.noise, sharp.shape)

@@ -107,7 +107,7 @@ def board_pairs(seed: int, number: int, count: int, *, size: int = 64) -> Iterat
     import numpy as np
 
     rng = np.random.default_rng([seed, number])
-    unit = (size / 64) ** 0.5
+    unit = 2.0 * (size / 64) ** 0.5
     # Mask pixels to a picture pixel: fine pictures need fewer, and would take four times the memory.
     scale = 4 if size <= 128 else 2
     layout = draw_layout(rng, nodes=round(VIEWS_ACROSS * size / (PITCH * unit)), unit=unit)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,17 @@ def head(features: int, hidden: int, outputs: int) -> nn.Sequential:
     )
 
 
+@contextmanager
+def same_draws(x: Tensor, training: bool) -> Iterator[None]:
+    """Random draws inside are drawn again by what follows.
+
+    The two branches of a siamese network then drop the same blocks, so that stochastic depth regularises them alike
+    and is not itself a difference between test and golden. Outside training nothing is drawn.
+    """
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else [], enabled=training):
+        yield
+
+
 class EuclideanClassifier(nn.Module):
     """Architecture 1: both images to a small embedding; the answer is their distance."""
 
@@ -42,7 +54,9 @@ class EuclideanClassifier(nn.Module):
 
     def forward(self, test: Tensor, golden: Tensor) -> Tensor:
         """(B, 3, H, W) twice -> distance (B,), >= 0; 1e-6 is added to each difference."""
-        return F.pairwise_distance(self.embed(test).float(), self.embed(golden).float())
+        with same_draws(test, self.training):
+            first = self.embed(test).float()
+        return F.pairwise_distance(first, self.embed(golden).float())
 
     def score(self, output: Tensor) -> Tensor:
         """Distance (B,) -> the same distance as the defect score."""
@@ -104,7 +118,9 @@ class LearnableClassifier(nn.Module):
 
     def forward(self, test: Tensor, golden: Tensor) -> Tensor:
         """(B, 3, H, W) twice -> logits (B, num_classes)."""
-        logits: Tensor = self.decoder(self.backbone(test), self.backbone(golden))
+        with same_draws(test, self.training):
+            features = self.backbone(test)
+        logits: Tensor = self.decoder(features, self.backbone(golden))
         return logits
 
     def score(self, output: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ class PositionCode(nn.Module):
         weight = self.token_projection.weight
         key = (height, width, weight.device)
         if key not in self._codes:
-            self._codes[key] = sine_code(height, width).flatten(2).transpose(1, 2).to(weight.device)
+            with torch.inference_mode(False):  # the code is kept, and training may follow
+                self._codes[key] = sine_code(height, width).flatten(2).transpose(1, 2).to(weight.device)
         return dense(self._codes[key], weight, self.token_projection.bias)
 
 
