@@ -22,14 +22,14 @@ check: setup ## what to run before a commit: lint, types, drift of generated fil
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 	$(BIN)/skillrun bank check
 
 generate: setup ## rewrite schemas, spec templates and reference tables from the config classes
 	$(BIN)/skillrun bank generate
 
 bench: setup ## measurements, each a table
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/corridor.py
+	for name in startup corridor generate data model; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo build dist

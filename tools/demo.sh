@@ -17,7 +17,7 @@ step skillrun data synth --out "$out/boards" --pairs 1200 --size 64 --seed 1
 step skillrun visual_changenet train --no-automl \
   --train-data "$out/boards/train" --eval-data "$out/boards/eval" \
   model.backbone.type=fan_tiny_8_p4_hybrid dataset.classify.image_width=64 dataset.classify.image_height=64 \
-  model.decode_head.decoder_params.embed_dim=64 num_epochs=6 train.validation_interval=2 batch_size=32 learning_rate=5e-4 \
+  model.decode_head.decoder_params.embed_dim=64 num_epochs=6 train.validation_interval=2 batch_size=32 learning_rate=2e-4 \
   dataset.classify.fpratio_sampling=1.0 "train.classify.cls_weight=[1.0, 1.0]" \
   dataset.classify.augmentation_config.random_color.enable=false dataset.classify.augmentation_config.with_random_blur=false
 step skillrun visual_changenet evaluate --parent last --eval-data "$out/boards/eval"

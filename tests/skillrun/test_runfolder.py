@@ -111,7 +111,7 @@ def test_the_workspace_is_the_flag_then_the_variable_then_here(tmp_path: Path, m
 def test_ids_name_the_action_and_sort_by_time() -> None:
     early = new_run_id("train", datetime(2026, 11, 20, 22, 36, 12, tzinfo=UTC))
     late = new_run_id("evaluate", datetime(2026, 12, 1, 0, 0, 0, tzinfo=UTC))
-    assert re.fullmatch(r"261120-223612-train-[0-9a-f]{2}", early)
+    assert re.fullmatch(r"261120-223612-train-[0-9a-f]{4}", early)
     assert early < late
 
 
