@@ -74,19 +74,20 @@ def prepare(request: Request) -> Prepared:
     contract = bank.contract(request.model, action)
     builder = spec_builder(request.model, action)
     _check_deploy(contract.container)
+    run = RunFolder(root / "runs" / new_run_id(action))
+    builder.add("run folder", {"results_dir": str(run.results), **_outputs(contract.spec_params, run.results)})
     if request.spec_file:
         builder.add_file(given)
-        _absolute(builder, "spec file", given.values)
-    parent = _add_parent(builder, request, parent_run, contract.spec_params, root)
+        _absolute(builder, f"spec file {given.name}", given.values)
+    parent = _add_parent(builder, request, parent_run, contract.spec_params)
     _add_data(builder, request, contract.data_sources)
-    run = RunFolder(root / "runs" / new_run_id(action))
-    results = request.results.expanduser().absolute() if request.results else run.results
-    builder.add("run folder", {"results_dir": str(results), **_outputs(contract.spec_params, results)})
+    if request.results:
+        builder.add("--results", {"results_dir": str(request.results.expanduser().absolute())})
     builder.add_overrides(request.overrides)
     _absolute_overrides(builder, request)
     spec = builder.resolve()
     _require_inputs(contract.inputs, spec, action, root)
-    check_writable(results, what="the results folder")
+    check_writable(Path(spec.get("results_dir")), what="the results folder")
     check_writable(run.path, what="the workspace")
     decision = _policy(request, action)
     plan = _plan(request, run, spec, builder, contract, decision, parent, action)
@@ -123,7 +124,7 @@ def _check_deploy(container: str) -> None:
 
 
 def _add_parent(
-    builder: SpecBuilder, request: Request, run: RunFolder | None, spec_params: Mapping[str, Any], root: Path
+    builder: SpecBuilder, request: Request, run: RunFolder | None, spec_params: Mapping[str, Any]
 ) -> lineage.ParentCheckpoint | None:
     if run is None:
         return None

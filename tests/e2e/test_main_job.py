@@ -176,3 +176,44 @@ def test_a_killed_launcher_leaves_the_training_running_and_attach_finds_it(skill
     assert attached.wait(timeout=30) == 9
     attached.stderr.close()
     assert status(run).state == "cancelled"
+
+
+PUBLISHED = """
+encryption_key: tlt_encode
+task: classify
+results_dir: {folder}/my results
+train:
+  results_dir: "${{results_dir}}/train"
+  pretrained_model_path: null
+  classify: {{loss: ce, cls_weight: [1.0, 10.0]}}
+  num_epochs: 1
+  validation_interval: 5
+  optim: {{lr: 0.0001, policy: linear, momentum: 0.9}}
+model:
+  backbone: {{type: fan_tiny_8_p4_hybrid, pretrained_backbone_path: null}}
+  decode_head: {{feature_strides: [4, 8, 16, 16]}}
+  classify: {{difference_module: learnable, embed_dec: 30, eval_margin: 0.005}}
+dataset:
+  classify:
+    train_dataset: {{csv_path: my boards/train/dataset.csv, images_dir: my boards/train/images}}
+    validation_dataset: {{csv_path: my boards/eval/dataset.csv, images_dir: my boards/eval/images}}
+    image_ext: .png
+    num_input: 1
+    input_map: null
+    image_width: 32
+    image_height: 32
+evaluate:
+  checkpoint: ???
+export:
+"""
+
+
+def test_a_spec_of_the_documented_kind_runs_in_the_launchers_spelling(skillrun, workspace: Path, boards: Path) -> None:
+    quoted = str(workspace).replace("'", "''")
+    text = PUBLISHED.format(folder="FOLDER").replace("FOLDER/my results", f"'{quoted}/my results'")
+    (workspace / "spec.yaml").write_text(text, encoding="utf-8")
+    result = skillrun("model", "visual_changenet", "train", "-e", "spec.yaml", "batch_size=4", "train.threads=1", "--json")
+    entry = answer(result)["checkpoints"][0]
+    run = RunFolder(Path(answer(result)["run"]["run_dir"]))
+    assert (run.path / entry["path"]).resolve().parent == (workspace / "my results" / "train").resolve()
+    assert (workspace / "my results" / "train" / "changenet_model_classify_latest.pth").is_symlink()

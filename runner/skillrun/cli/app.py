@@ -11,7 +11,7 @@ from skillrun import __version__, bank
 from skillrun.cli import bank as bank_commands
 from skillrun.cli import data, model, runs
 from skillrun.cli.output import Output
-from skillrun.errors import SkillrunError
+from skillrun.errors import InterruptedRunError, SkillrunError
 
 EPILOG = """Examples:
 
@@ -69,6 +69,13 @@ def run() -> None:
     """Run the command line; errors become one line with a fix, and the exit code of their class."""
     try:
         build()()
+    except InterruptedRunError as error:
+        output = Output("--json" in sys.argv)
+        if output.as_json:
+            output.error(error.to_json())
+        else:
+            output.say(error.message)
+        sys.exit(error.exit_code)
     except SkillrunError as error:
         Output("--json" in sys.argv).error(error.to_json())
         sys.exit(error.exit_code)

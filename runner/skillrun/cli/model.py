@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,22 +190,39 @@ def say_outcome(found: RunStatus, output: Output) -> None:
     from skillrun.watch import require_success
 
     require_success(found)
-    result = read_json(RunFolder(Path(found.run_dir)).result) or {}
+    folder = Path(found.run_dir)
+    result = read_json(RunFolder(folder).result) or {}
     lines = [f"{found.run_id} succeeded in {float(result.get('seconds') or 0):.0f} s"]
-    lines += [f"  {name:<32} {value:.6g}" for name, value in found.metrics.items() if isinstance(value, int | float)]
+    lines += [f"  {name:<32} {value:.6g}" for name, value in _shown_metrics(found)]
     for entry in result.get("checkpoints") or []:
         if entry.get("best"):
-            lines.append(f"  best checkpoint  {Path(found.run_dir) / entry['path']}")
-    lines += [
-        f"  {entry.get('kind', 'file'):<16} {Path(found.run_dir) / entry['path']}"
-        for entry in result.get("artifacts") or []
-    ]
+            lines.append(f"  best checkpoint  {folder / entry['path']}")
+    lines += [f"  {entry.get('kind', 'file'):<16} {folder / entry['path']}" for entry in result.get("artifacts") or []]
     output.data({"run": asdict(found), "checkpoints": result.get("checkpoints", [])}, "\n".join(lines))
-    hints = {
-        "train": f"skillrun visual_changenet evaluate --parent {found.run_id} --eval-data FOLDER",
-        "evaluate": f"skillrun runs show {found.run_id}",
-    }
-    output.hint(hints.get(found.action.removeprefix("segment_"), f"skillrun runs show {found.run_id}"))
+    output.hint(_next_command(found))
+
+
+def _shown_metrics(found: RunStatus) -> list[tuple[str, float]]:
+    """Numbers for a person: what a training repeats for its best checkpoint is in ``runs show``."""
+    numbers = [(name, value) for name, value in found.metrics.items() if isinstance(value, int | float)]
+    return [(name, value) for name, value in numbers if not name.startswith("best_")]
+
+
+def _next_command(found: RunStatus) -> str:
+    """What a user most likely types next, with this run's own data."""
+    from skillrun.runfolder import RunFolder
+    from skillrun.specfile import read_spec
+
+    action = found.action.removeprefix("segment_")
+    if action != "train":
+        return f"skillrun runs show {found.run_id}"
+    data = read_spec(RunFolder(Path(found.run_dir)).spec).values.get("dataset") or {}
+    if found.task == "segment":
+        folder = data["segment"]["root_dir"]
+    else:
+        folder = str(Path(data["classify"]["validation_dataset"]["csv_path"]).parent)
+    command = f"skillrun visual_changenet {found.action[: -len(action)]}evaluate"
+    return f"{command} --parent {found.run_id} --eval-data {shlex.quote(folder)}"
 
 
 def _show_explained(prepared: Prepared, output: Output) -> None:

@@ -26,14 +26,13 @@ class RunProgress:
     def __enter__(self) -> RunProgress:
         if self._live:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[numbers]}"),
-                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
