@@ -212,7 +212,9 @@ def test_a_spec_of_the_documented_kind_runs_in_the_launchers_spelling(skillrun, 
     quoted = str(workspace).replace("'", "''")
     text = PUBLISHED.format(folder="FOLDER").replace("FOLDER/my results", f"'{quoted}/my results'")
     (workspace / "spec.yaml").write_text(text, encoding="utf-8")
-    result = skillrun("model", "visual_changenet", "train", "-e", "spec.yaml", "batch_size=4", "train.threads=1", "--json")
+    result = skillrun(
+        "model", "visual_changenet", "train", "-e", "spec.yaml", "batch_size=4", "train.threads=1", "--json"
+    )
     entry = answer(result)["checkpoints"][0]
     run = RunFolder(Path(answer(result)["run"]["run_dir"]))
     assert (run.path / entry["path"]).resolve().parent == (workspace / "my results" / "train").resolve()

@@ -195,8 +195,9 @@ def say_outcome(found: RunStatus, output: Output) -> None:
     lines = [f"{found.run_id} succeeded in {float(result.get('seconds') or 0):.0f} s"]
     lines += [f"  {name:<32} {value:.6g}" for name, value in _shown_metrics(found)]
     for entry in result.get("checkpoints") or []:
-        if entry.get("best"):
-            lines.append(f"  best checkpoint  {folder / entry['path']}")
+        marks = " and ".join(mark for mark in ("best", "last") if entry.get(mark))
+        if marks:
+            lines.append(f"  {marks + ' checkpoint':<25} {folder / entry['path']}")
     lines += [f"  {entry.get('kind', 'file'):<16} {folder / entry['path']}" for entry in result.get("artifacts") or []]
     output.data({"run": asdict(found), "checkpoints": result.get("checkpoints", [])}, "\n".join(lines))
     output.hint(_next_command(found))

@@ -18,10 +18,10 @@ from visual_changenet.training.module import ClassifyModule
 
 
 def better(metrics: dict[str, float], than: dict[str, float] | None) -> bool:
-    """True where val_ap is higher or, at the same val_ap, val_loss is lower."""
-    if than is None:
-        return True
-    return _rank(metrics) > _rank(than)
+    """True where val_ap is higher or, at the same val_ap, val_loss is lower. Without a validation nothing is better."""
+    if "val_loss" not in metrics:
+        return False
+    return than is None or _rank(metrics) > _rank(than)
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float]:
@@ -42,6 +42,7 @@ class Recorder(Checkpoint):
         self.rate = 0.0
         self.epoch_started = 0.0
         self.cut_short = False
+        self.kept_as_best = ""
         self._progress: dict[str, Progress] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -94,7 +95,7 @@ class Recorder(Checkpoint):
         self._progress["validate"].update(batch_idx + 1, len(batch[2]))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the epoch; save where the interval says so, and always at the end."""
+        """Report the epoch and keep its checkpoint where it is worth keeping."""
         assert isinstance(pl_module, ClassifyModule)
         metrics = pl_module.close_epoch()
         epoch, seconds = trainer.current_epoch + 1, time.monotonic() - self.epoch_started
@@ -102,9 +103,7 @@ class Recorder(Checkpoint):
         self._status_lines(trainer, metrics, seconds)
         shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         say_if_terminal(f"epoch {epoch}/{self.num_epochs} {shown} ({seconds:.1f} s)")
-        last = epoch >= self.num_epochs or trainer.should_stop
-        if last or (not self.by_step and epoch % self.interval == 0):
-            self.save(trainer, metrics)
+        self.keep(trainer, metrics)
 
     def _status_lines(self, trainer: pl.Trainer, metrics: dict[str, float], seconds: float) -> None:
         status = self.session.status
@@ -121,6 +120,16 @@ class Recorder(Checkpoint):
         status.write("RUNNING", "Training loop in progress", data=data)
         status.write("RUNNING", "Train metrics generated.", kpi=metrics)
 
+    def keep(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+        """Save the epoch that ends where the interval says so, and where it is the last or the best so far."""
+        epoch = trainer.current_epoch + 1
+        last = epoch >= self.num_epochs or trainer.should_stop
+        due = last or (not self.by_step and epoch % self.interval == 0)
+        best = next((entry["metrics"] for entry in self.session.checkpoints if entry["best"]), None)
+        if due or better(metrics, best):
+            self.save(trainer, metrics)
+            self._drop_superseded(due)
+
     def save(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         """Write a checkpoint of now, move the ``latest`` link and list the file in the result."""
         path = self.session.results_dir / checkpoint_name(trainer.current_epoch, trainer.global_step)
@@ -131,6 +140,17 @@ class Recorder(Checkpoint):
         self.session.events.emit(
             "checkpoint", path=name, epoch=trainer.current_epoch, step=trainer.global_step, metrics=metrics
         )
+
+    def _drop_superseded(self, due: bool) -> None:
+        """A checkpoint that was written only because it was the best goes when a better one is there."""
+        known = self.session.checkpoints
+        spare = next((entry for entry in known if entry["path"] == self.kept_as_best), None)
+        if spare is not None and not spare["best"]:
+            known.remove(spare)
+            (self.session.run_dir.resolve() / spare["path"]).unlink(missing_ok=True)
+            self.kept_as_best = ""
+        if not due:
+            self.kept_as_best = known[-1]["path"]
 
     def _list(self, path: Path, epoch: int, step: int, metrics: dict[str, float]) -> None:
         name, known = self.session.relative(path), self.session.checkpoints

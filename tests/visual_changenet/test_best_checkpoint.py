@@ -1,0 +1,73 @@
+"""Which checkpoints a training keeps: those of the interval, the last, and the best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from visual_changenet.training.recorder import Recorder, better
+
+
+class Trainer(SimpleNamespace):
+    """Only what saving asks of Lightning's trainer: where it stands, and a file."""
+
+    def save_checkpoint(self, path: Path) -> None:
+        path.write_bytes(str(self.current_epoch).encode())
+
+
+def kept(folder: Path, aps: list[float | None], interval: int) -> dict[int, set[str]]:
+    """Epoch → marks of the listed checkpoints, after epochs with these validation scores (None: not validated)."""
+    session: Any = SimpleNamespace(
+        spec={
+            "task": "classify",
+            "train": {"checkpoint_interval": interval, "checkpoint_interval_unit": "epoch", "num_epochs": len(aps)},
+        },
+        results_dir=folder,
+        run_dir=folder,
+        checkpoints=[],
+        relative=lambda path: path.name,
+        events=SimpleNamespace(emit=lambda *_, **__: None),
+    )
+    recorder = Recorder(session)
+    for epoch, ap in enumerate(aps):
+        metrics = {"train_loss": 1.0} | ({} if ap is None else {"val_ap": ap, "val_loss": 1 - ap})
+        trainer: Any = Trainer(current_epoch=epoch, global_step=epoch + 1, should_stop=False)
+        recorder.keep(trainer, metrics)
+    files = {path.name for path in folder.glob("model_epoch_*.pth")}
+    assert files == {entry["path"] for entry in session.checkpoints}
+    return {entry["epoch"]: {mark for mark in ("best", "last") if entry[mark]} for entry in session.checkpoints}
+
+
+def test_the_best_is_kept_although_its_epoch_is_not_on_the_interval(tmp_path: Path) -> None:
+    assert kept(tmp_path, [0.5, 0.9, 0.7, 0.6], interval=4) == {1: {"best"}, 3: {"last"}}
+
+
+def test_a_better_one_takes_the_place_of_a_kept_best(tmp_path: Path) -> None:
+    assert kept(tmp_path, [0.5, 0.6, 0.7, 0.6, 0.8], interval=10) == {4: {"best", "last"}}
+
+
+def test_checkpoints_of_the_interval_stay(tmp_path: Path) -> None:
+    assert kept(tmp_path, [0.5, 0.6, 0.7, 0.6], interval=2) == {1: set(), 2: {"best"}, 3: {"last"}}
+
+
+def test_without_a_validation_there_is_a_last_and_no_best(tmp_path: Path) -> None:
+    assert kept(tmp_path, [None, None, None], interval=2) == {1: set(), 2: {"last"}}
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "expected"),
+    [
+        ({"val_ap": 0.9, "val_loss": 2.0}, {"val_ap": 0.8, "val_loss": 0.1}, True),
+        ({"val_ap": 0.9, "val_loss": 0.1}, {"val_ap": 0.9, "val_loss": 0.2}, True),
+        ({"val_ap": 0.9, "val_loss": 0.2}, {"val_ap": 0.9, "val_loss": 0.2}, False),
+        ({"val_loss": 0.2}, None, True),
+        ({"train_loss": 0.2}, None, False),
+    ],
+)
+def test_higher_precision_wins_then_lower_loss(
+    new: dict[str, float], old: dict[str, float] | None, expected: bool
+) -> None:
+    assert better(new, old) is expected
