@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -27,17 +26,6 @@ def head(features: int, hidden: int, outputs: int) -> nn.Sequential:
     )
 
 
-@contextmanager
-def same_draws(x: Tensor, training: bool) -> Iterator[None]:
-    """Random draws inside are drawn again by what follows.
-
-    The two branches of a siamese network then drop the same blocks, so that stochastic depth regularises them alike
-    and is not itself a difference between test and golden. Outside training nothing is drawn.
-    """
-    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else [], enabled=training):
-        yield
-
-
 class EuclideanClassifier(nn.Module):
     """Architecture 1: both images to a small embedding; the answer is their distance."""
 
@@ -54,9 +42,7 @@ class EuclideanClassifier(nn.Module):
 
     def forward(self, test: Tensor, golden: Tensor) -> Tensor:
         """(B, 3, H, W) twice -> distance (B,), >= 0; 1e-6 is added to each difference."""
-        with same_draws(test, self.training):
-            first = self.embed(test).float()
-        return F.pairwise_distance(first, self.embed(golden).float())
+        return F.pairwise_distance(self.embed(test).float(), self.embed(golden).float())
 
     def score(self, output: Tensor) -> Tensor:
         """Distance (B,) -> the same distance as the defect score."""
@@ -118,9 +104,7 @@ class LearnableClassifier(nn.Module):
 
     def forward(self, test: Tensor, golden: Tensor) -> Tensor:
         """(B, 3, H, W) twice -> logits (B, num_classes)."""
-        with same_draws(test, self.training):
-            features = self.backbone(test)
-        logits: Tensor = self.decoder(features, self.backbone(golden))
+        logits: Tensor = self.decoder(self.backbone(test), self.backbone(golden))
         return logits
 
     def score(self, output: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def difference_module(width: int) -> nn.Sequential:
     """Two 3x3 convolutions on the concatenated [test, golden] projections: 2E -> E channels.
 
     The first starts antisymmetric: its kernel on the golden half is the negative of that on the test half, so that an
-    untrained network already sees ``test - golden`` and two equal images look equal.
+    untrained network already looks at ``test - golden``.
     """
     first = nn.Conv2d(2 * width, width, 3, padding=1)
     with torch.no_grad():
