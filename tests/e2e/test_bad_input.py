@@ -146,7 +146,7 @@ def test_a_results_folder_that_can_not_be_written_is_refused(skillrun, workspace
         blocked.mkdir(mode=0o555)
     before = files_of(workspace)
     result = skillrun(*BASE, *SMALL, "--train-data", data / "train", "--eval-data", data / "eval", "--results", blocked)
-    refused(result, "E_RESULTS_NOT_WRITABLE", 2, str(blocked))
+    refused(result, "E_RESULTS_NOT_WRITABLE", 2, blocked.name)
     assert files_of(workspace) == before
 
 
