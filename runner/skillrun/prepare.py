@@ -11,10 +11,9 @@ from typing import Any
 from skillrun import bank, datasets, lineage, policy
 from skillrun.backends import get_backend
 from skillrun.errors import NotFoundError, PreflightError, UsageError
-from skillrun.overrides import parse_value, split_override
 from skillrun.plan import Mount, Plan
 from skillrun.runfolder import RunFolder, check_writable, find_run, list_runs, new_run_id, workspace
-from skillrun.spec import ResolvedSpec, SpecBuilder, absolute_paths, path_keys
+from skillrun.spec import NOT_GIVEN, ResolvedSpec, SpecBuilder, path_keys
 from skillrun.specfile import SpecText, read_spec
 from skillrun.watch import status
 
@@ -78,13 +77,11 @@ def prepare(request: Request) -> Prepared:
     builder.add("run folder", {"results_dir": str(run.results), **_outputs(contract.spec_params, run.results)})
     if request.spec_file:
         builder.add_file(given)
-        _absolute(builder, f"spec file {given.name}", given.values)
     parent = _add_parent(builder, request, parent_run, contract.spec_params)
     _add_data(builder, request, contract.data_sources)
     if request.results:
         builder.add("--results", {"results_dir": str(request.results.expanduser().absolute())})
     builder.add_overrides(request.overrides)
-    _absolute_overrides(builder, request)
     spec = builder.resolve()
     _require_inputs(contract.inputs, spec, action, root)
     check_writable(Path(spec.get("results_dir")), what="the results folder")
@@ -154,22 +151,6 @@ def _add_data(builder: SpecBuilder, request: Request, rules: Sequence[bank.DataS
     builder.add("data set", values)
 
 
-def _absolute(builder: SpecBuilder, origin: str, values: Mapping[str, Any]) -> None:
-    from skillrun.overrides import flatten
-
-    builder.add(origin, absolute_paths(builder.schema, flatten(values, builder.nodes), Path.cwd()))
-
-
-def _absolute_overrides(builder: SpecBuilder, request: Request) -> None:
-    """Relative paths among the overrides are taken from the current folder, as a shell would."""
-    given: dict[str, Any] = {}
-    for text in request.overrides:
-        word, raw = split_override(text)
-        key = builder.shorthand.get(word, word)
-        given[key] = parse_value(raw, builder.nodes.get(key, {}))
-    builder.add("command line", absolute_paths(builder.schema, given, Path.cwd()))
-
-
 def _outputs(spec_params: Mapping[str, Any], results: Path) -> dict[str, str]:
     """Output files whose names the contract derives from the results folder."""
     names = {"create_onnx_file": "model.onnx", "create_engine_file": "model.engine"}
@@ -180,7 +161,7 @@ def _require_inputs(inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str
     """Every required input has a value that exists on this host."""
     for port in inputs:
         key, value = port.key, spec.get(port.key)
-        if not value or value == "???":
+        if not value or value == NOT_GIVEN:
             if not port.optional:
                 raise UsageError("E_SPEC_REQUIRED", f"{action} needs {key}", _how_to_give(key, root))
         elif not Path(str(value)).exists() and "://" not in str(value):

@@ -25,6 +25,9 @@ from skillrun.overrides import (
 from skillrun.rules import apply_rules
 from skillrun.specfile import SpecText, dump_spec
 
+# What published specs write for "fill this in".
+NOT_GIVEN = "???"
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -161,6 +164,8 @@ class SpecBuilder:
                 set_dotted(values, key, value)
                 origins[key] = layer.origin
         self._validate(values)
+        for key in path_keys(self.schema):
+            set_dotted(values, key, _absolute(get_dotted(values, key)))
         given = frozenset(key for key, origin in origins.items() if origin != "template")
         clamped, notices = apply_rules(self.schema.get("x-rules", []), values, given)
         for key, value in clamped.items():
@@ -220,14 +225,11 @@ def path_keys(schema: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def absolute_paths(schema: Mapping[str, Any], given: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """The path-typed keys among ``given`` as absolute host paths; relative ones are taken from ``base``."""
-    changed: dict[str, Any] = {}
-    for key in path_keys(schema):
-        value = given.get(key)
-        if isinstance(value, str) and value and "://" not in value:
-            changed[key] = str((base / Path(value).expanduser()).absolute())
-    return changed
+def _absolute(value: Any) -> Any:
+    """A host path as an absolute one, taken from the current folder as a shell would; anything else as it is."""
+    if not isinstance(value, str) or not value or value == NOT_GIVEN or "://" in value:
+        return value
+    return str(Path(value).expanduser().absolute())
 
 
 def _bounds(node: Mapping[str, Any]) -> tuple[str, str]:

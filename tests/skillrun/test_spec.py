@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from skillrun import bank
@@ -130,3 +132,22 @@ def test_the_strides_follow_the_backbone() -> None:
     spec = builder()
     spec.add_overrides(["model.backbone.type=fan_small_12_p4_hybrid"])
     assert spec.resolve().get("model.decode_head.feature_strides") == [4, 8, 16, 16]
+
+
+def test_relative_paths_are_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = builder()
+    spec.add_file(parse_spec("train:\n  pretrained_model_path: a/b.pth\n", name="my.yaml"))
+    spec.add_overrides(["train.resume_training_checkpoint_path=c.pth"])
+    resolved = spec.resolve()
+    assert resolved.get("train.pretrained_model_path") == str(tmp_path / "a" / "b.pth")
+    assert resolved.get("train.resume_training_checkpoint_path") == str(tmp_path / "c.pth")
+    assert resolved.get("model.backbone.pretrained_backbone_path") == ""
+    origins = {key: origin for key, _, origin in spec.explain(resolved)}
+    assert origins["train.pretrained_model_path"] == "my.yaml:2"
+
+
+def test_the_published_mark_for_a_missing_path_is_no_path() -> None:
+    spec = builder("evaluate")
+    spec.add_file(parse_spec("evaluate:\n  checkpoint: ???\n"))
+    assert spec.resolve().get("evaluate.checkpoint") == "???"
