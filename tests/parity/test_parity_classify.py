@@ -97,7 +97,9 @@ def test_fan_tiny_distance_matches_the_recorded_numbers_for_both_norm_forms(form
         "strides": [4, 8, 16, 16],
         "size": 224,
     }
-    model = build_model(spec_for(settings), form).eval()
+    spec = spec_for(settings)
+    spec["model"]["backbone"]["channel_norm"] = form
+    model = build_model(spec).eval()
     fill(model)
     test, golden = pair(recorded["batch"], recorded["height"], recorded["width"])
     close(test[0, 0, 0, :8], recorded["x1_corner_first"])

@@ -57,13 +57,15 @@ _CLASSIFY_SHAPE = _pairs(
     "num_input input_map concat_type grid_map image_width image_height num_golden num_classes "
     "augmentation_config.rgb_input_mean augmentation_config.rgb_input_std"
 )
-_CLASSIFY_INPUT = (*_pairs("image_ext batch_size workers align"), *_CLASSIFY_SHAPE)
+_CLASSIFY_INPUT = (*_pairs("image_ext batch_size workers align cache_dir"), *_CLASSIFY_SHAPE)
 _CLASSIFY_ENGINE = (*GLOBALS, *_BACKBONE_TYPE, "model.classify", *_CLASSIFY_INPUT)
 
 _SEGMENT_NETWORK = (*GLOBALS, *_NETWORK, "train.segment")
 _SEGMENT_SHAPE = _folders("num_classes img_size augmentation.mean augmentation.std")
 _SEGMENT_INPUT = (
-    *_folders("dataset root_dir data_name label_transform batch_size workers multi_scale_infer color_map"),
+    *_folders(
+        "dataset root_dir data_name label_transform batch_size workers multi_scale_infer color_map align cache_dir"
+    ),
     *_folders("image_folder_name change_image_folder_name list_folder_name annotation_folder_name label_suffix"),
     *_SEGMENT_SHAPE,
 )

@@ -9,6 +9,13 @@ from pydantic import BeforeValidator
 from visual_changenet.config.augmentation import ClassifyAugmentation, SegmentAugmentation
 from visual_changenet.config.field import Float, Int, OptionalText, Section, section, setting
 
+Alignment = Literal["none", "translation", "ecc"]
+ALIGN_MEANING = (
+    "Register each pair as it is loaded: none, translation (whole pixels by phase correlation) or ecc "
+    "(rotation and sub-pixel shift)."
+)
+CACHE_MEANING = "Folder for decoded and resized images, shared between runs; empty keeps them in memory only."
+
 
 class PairTable(Section):
     csv_path: OptionalText = setting(
@@ -70,11 +77,8 @@ class ClassifyDataset(Section):
         1, "Golden images per test image; more than 1 makes golden_path a folder to draw from.", low=1
     )
     num_classes: Int = setting(2, "Number of classes, PASS and NO_PASS.", low=2, math_cond=">0")
-    align: bool = setting(
-        False,
-        "Shift the test image onto the golden image first (phase correlation, whole pixels, at most 4).",
-        skillrun_only=True,
-    )
+    align: Alignment = setting("none", ALIGN_MEANING, skillrun_only=True)
+    cache_dir: OptionalText = setting("", CACHE_MEANING, path=("dir", "out"), skillrun_only=True)
     augmentation_config: ClassifyAugmentation = section(
         ClassifyAugmentation, "Normalisation of the images and augmentation of the training pairs."
     )
@@ -126,6 +130,8 @@ class SegmentDataset(Section):
     quant_calibration_dataset: CalibrationImages = section(
         CalibrationImages, "Images for the calibration of a static quantization."
     )
+    align: Alignment = setting("none", ALIGN_MEANING, skillrun_only=True)
+    cache_dir: OptionalText = setting("", CACHE_MEANING, path=("dir", "out"), skillrun_only=True)
     augmentation: SegmentAugmentation = section(
         SegmentAugmentation, "Normalisation of the images and augmentation of the training pairs."
     )

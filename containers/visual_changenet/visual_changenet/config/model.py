@@ -37,6 +37,11 @@ class Backbone(Section):
     feat_downsample: bool = setting(
         False, "Halve the last feature map of the backbone; must stay false for FAN backbones."
     )
+    channel_norm: Literal["unbiased", "ordinary"] = setting(
+        "unbiased",
+        "Variance in the channel norms of a FAN stem: unbiased as in published CPU results, or ordinary layer norm.",
+        skillrun_only=True,
+    )
 
 
 class DecodeHead(Section):

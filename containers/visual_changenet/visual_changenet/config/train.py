@@ -118,6 +118,10 @@ class Train(Section):
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] = setting(
         "32-true", "Number format: full float32, mixed float16, mixed bfloat16 or pure bfloat16."
     )
+    compile: bool = setting(False, "Compile the network with torch.compile before the first step.", skillrun_only=True)
+    activation_checkpointing: bool = setting(
+        False, "Recompute backbone blocks in the backward pass: less memory, about a third slower.", skillrun_only=True
+    )
     sync_batchnorm: bool = setting(False, "Share batch statistics between GPUs.")
     use_distributed_sampler: bool = setting(False, "Split the pairs of an epoch between GPUs.")
     optim: Optim = section(Optim, "Optimiser and learning rate.")

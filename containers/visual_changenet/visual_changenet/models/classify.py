@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visual_changenet.models.backbones.fan import Fan
-from visual_changenet.models.difference import DifferencePyramid
-from visual_changenet.models.layers import resize_map
+from visual_changenet.models.difference import DifferencePyramid, fusion
 
 
 def head(features: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -65,33 +64,16 @@ class DifferenceClassifier(DifferencePyramid):
     ) -> None:
         super().__init__(channels, strides, width)
         self.modules_used = modules
-        self.linear_fuse = nn.Sequential(nn.Conv2d(modules * width, width, 1), nn.BatchNorm2d(width))
+        self.linear_fuse = fusion(modules, width)
         self.classifier = head(width * (size[0] // strides[0]) * (size[1] // strides[0]), hidden, classes)
 
     def forward(self, test: Sequence[Tensor], golden: Sequence[Tensor]) -> Tensor:
         """Four maps each -> logits (B, classes)."""
         maps = self.differences(test, golden, self.modules_used)
         size = test[0].shape[-2:]
-        fused = self.linear_fuse[1](self._fuse(maps, int(size[0]), int(size[1])))
+        fused = self.fused(maps, int(size[0]), int(size[1]))
         logits: Tensor = self.classifier(fused.flatten(1))
         return logits
-
-    def _fuse(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
-        """The 1x1 convolution over all upsampled maps.
-
-        It is linear per pixel and so is the upsampling, hence each map is convolved at its own size and only
-        sums of one size are upsampled: no wide concatenation, and a third of the multiplications.
-        """
-        conv = self.linear_fuse[0]
-        assert isinstance(conv, nn.Conv2d)
-        by_size: dict[torch.Size, Tensor] = {}
-        for part, weight in zip(maps, torch.split(conv.weight, self.width, dim=1), strict=True):
-            term = F.conv2d(part, weight)
-            size = part.shape[-2:]
-            by_size[size] = by_size[size] + term if size in by_size else term
-        total: Tensor = sum(resize_map(term, height, width) for term in by_size.values())  # type: ignore[assignment]
-        assert conv.bias is not None
-        return total + conv.bias.to(total.dtype).view(1, -1, 1, 1)
 
 
 class LearnableClassifier(nn.Module):

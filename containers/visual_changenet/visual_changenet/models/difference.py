@@ -44,14 +44,23 @@ def difference_module(width: int) -> nn.Sequential:
     )
 
 
+def fusion(maps: int, width: int) -> nn.Sequential:
+    """A 1x1 convolution over ``maps`` concatenated maps of ``width`` channels, then batch norm."""
+    return nn.Sequential(nn.Conv2d(maps * width, width, 1), nn.BatchNorm2d(width))
+
+
 class DifferencePyramid(nn.Module):
     """Base of the decoders: owns ``linear_c1..4`` and ``diff_c1..4`` (1 is the finest level).
+
+    A subclass sets ``linear_fuse``, a ``fusion``, at the place that the published order of names gives it.
 
     Args:
         channels: of the four backbone maps, fine to coarse.
         strides: of the four backbone maps.
         width: E, the decoder's width.
     """
+
+    linear_fuse: nn.Sequential
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int) -> None:
         super().__init__()
@@ -74,6 +83,24 @@ class DifferencePyramid(nn.Module):
                 difference = difference + resize_map(maps[-1], *difference.shape[-2:])
             maps.append(difference)
         return maps
+
+    def fused(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
+        """``linear_fuse`` over all maps upsampled to one size: (B, E, height, width).
+
+        The 1x1 convolution is linear per pixel and so is the upsampling, hence each map is convolved at its own
+        size and only sums of one size are upsampled: no wide concatenation, and a third of the multiplications.
+        """
+        conv, norm = self.linear_fuse
+        assert isinstance(conv, nn.Conv2d)
+        by_size: dict[torch.Size, Tensor] = {}
+        for part, weight in zip(maps, torch.split(conv.weight, self.width, dim=1), strict=True):
+            term = F.conv2d(part, weight)
+            size = part.shape[-2:]
+            by_size[size] = by_size[size] + term if size in by_size else term
+        total: Tensor = sum(resize_map(term, height, width) for term in by_size.values())  # type: ignore[assignment]
+        assert conv.bias is not None
+        out: Tensor = norm(total + conv.bias.to(total.dtype).view(1, -1, 1, 1))
+        return out
 
     def _difference(self, level: int, test: Tensor, golden: Tensor) -> Tensor:
         project: ChannelProjection = getattr(self, f"linear_c{level}")

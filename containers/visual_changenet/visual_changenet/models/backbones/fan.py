@@ -139,9 +139,9 @@ class ChannelMixing(nn.Module):
         super().__init__()
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.q = Dense(width, width)
         self.mlp_v = ValueMlp(width)
         self.norm_v = nn.LayerNorm(width, eps=1e-5)
+        self.q = Dense(width, width)
 
     def gate(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, 1, D): sigmoid of softmaxed query against the mean softmaxed key, per head."""
