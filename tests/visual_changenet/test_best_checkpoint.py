@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from visual_changenet.training.recorder import Recorder, better
+from visual_changenet.errors import SpecError
+from visual_changenet.training.recorder import Recorder
 
 
 class Trainer(SimpleNamespace):
@@ -18,16 +19,22 @@ class Trainer(SimpleNamespace):
         path.write_bytes(str(self.current_epoch).encode())
 
 
-def kept(folder: Path, aps: list[float | None], interval: int) -> dict[int, set[str]]:
+def kept(folder: Path, aps: list[float | None], interval: int, monitor: str = "val_ap") -> dict[int, set[str]]:
     """Epoch → marks of the listed checkpoints, after epochs with these validation scores (None: not validated)."""
     session: Any = SimpleNamespace(
         spec={
             "task": "classify",
-            "train": {"checkpoint_interval": interval, "checkpoint_interval_unit": "epoch", "num_epochs": len(aps)},
+            "train": {
+                "checkpoint_interval": interval,
+                "checkpoint_interval_unit": "epoch",
+                "num_epochs": len(aps),
+                "optim": {"monitor_name": monitor},
+            },
         },
         results_dir=folder,
         run_dir=folder,
         checkpoints=[],
+        first=True,
         relative=lambda path: path.name,
         events=SimpleNamespace(emit=lambda *_, **__: None),
     )
@@ -57,17 +64,10 @@ def test_without_a_validation_there_is_a_last_and_no_best(tmp_path: Path) -> Non
     assert kept(tmp_path, [None, None, None], interval=2) == {1: set(), 2: {"last"}}
 
 
-@pytest.mark.parametrize(
-    ("new", "old", "expected"),
-    [
-        ({"val_ap": 0.9, "val_loss": 2.0}, {"val_ap": 0.8, "val_loss": 0.1}, True),
-        ({"val_ap": 0.9, "val_loss": 0.1}, {"val_ap": 0.9, "val_loss": 0.2}, True),
-        ({"val_ap": 0.9, "val_loss": 0.2}, {"val_ap": 0.9, "val_loss": 0.2}, False),
-        ({"val_loss": 0.2}, None, True),
-        ({"train_loss": 0.2}, None, False),
-    ],
-)
-def test_higher_precision_wins_then_lower_loss(
-    new: dict[str, float], old: dict[str, float] | None, expected: bool
-) -> None:
-    assert better(new, old) is expected
+def test_the_documented_monitor_takes_the_lowest_loss(tmp_path: Path) -> None:
+    assert kept(tmp_path, [0.5, 0.9, 0.7], interval=5, monitor="val_loss") == {1: {"best"}, 2: {"last"}}
+
+
+def test_an_unknown_monitor_is_named_with_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="'val_iou'; a validation gives val_ap, val_loss"):
+        kept(tmp_path, [0.5], interval=1, monitor="val_iou")

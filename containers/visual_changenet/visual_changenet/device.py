@@ -29,6 +29,16 @@ def choose_device(spec: dict[str, Any]) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def device_ids(options: dict[str, Any]) -> list[int]:
+    """GPU indices of an action's section.
+
+    Where ``num_gpus`` and ``gpu_ids`` disagree the one that names more GPUs counts: 4 and [0] give 0..3,
+    1 and [0, 1] give both.
+    """
+    ids, count = options["gpu_ids"], options["num_gpus"]
+    return list(ids) if len(ids) >= count else list(range(count))
+
+
 def set_threads(spec: dict[str, Any]) -> int:
     """Apply ``train.threads`` to torch; OpenCV stays single-threaded because loaders run in parallel."""
     cv2.setNumThreads(1)

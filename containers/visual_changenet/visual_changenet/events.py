@@ -27,13 +27,15 @@ def finite(value: Any) -> Any:
 
 
 class EventLog:
-    """Appends events; each line is flushed, so a reader may follow the file."""
+    """Appends events; each line is flushed, so a reader may follow the file. Without a path nothing is written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
 
     def emit(self, event: str, **fields: Any) -> None:
         """Append one event with the current time."""
+        if self.path is None:
+            return
         record = {"time": now(), "event": event, **finite(fields)}
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -42,8 +44,11 @@ class EventLog:
 class Progress:
     """Progress events of one phase: at most two per second, and the last one always."""
 
-    def __init__(self, log: EventLog, phase: str, steps: int, *, epoch: int = 1, num_epochs: int = 1) -> None:
+    def __init__(
+        self, log: EventLog, phase: str, steps: int, *, epoch: int = 1, num_epochs: int = 1, done: int = 0
+    ) -> None:
         self.log, self.phase, self.steps = log, phase, steps
+        self.done = done
         self.epoch, self.num_epochs = epoch, num_epochs
         self.started = time.monotonic()
         self.pairs = 0
@@ -70,5 +75,5 @@ class Progress:
             steps=self.steps,
             loss=loss,
             pairs_per_s=round(self.pairs / passed, 3),
-            eta_s=round(passed / max(step, 1) * left, 1),
+            eta_s=round(passed / max(step - self.done, 1) * left, 1),
         )

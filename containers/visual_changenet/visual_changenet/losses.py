@@ -1,11 +1,15 @@
-"""Training losses."""
+"""Training losses of both tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+IGNORED = 255
 
 
 class ContrastiveLoss(nn.Module):
@@ -30,8 +34,67 @@ class WeightedCrossEntropy(nn.CrossEntropyLoss):
         return super().forward(logits.float(), target.view(-1).long())
 
 
-def build_loss(spec: dict[str, Any]) -> ContrastiveLoss | WeightedCrossEntropy:
-    """The loss that fits the difference module: contrastive for euclidean, weighted ``ce`` for learnable."""
+def pixel_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
+    """Mean cross entropy over the pixels that are not 255; 0 where all are. (B, n, h, w), (B, h, w) long -> scalar."""
+    total = F.cross_entropy(logits.float(), mask, ignore_index=IGNORED, reduction="sum")
+    return total / (mask != IGNORED).sum().clamp(min=1)
+
+
+def minimum_mean_iou(logits: Tensor, mask: Tensor) -> Tensor:
+    """``-(min IoU + mean IoU)`` over samples and classes with softmax probabilities as soft membership.
+
+    IoU = sum(p t) / (sum(p + t - p t) + 1e-8); pixels of value 255 count in neither sum.
+    (B, n, h, w), (B, h, w) long -> scalar in -2..0.
+    """
+    valid = (mask != IGNORED)[:, None]
+    probability = logits.float().softmax(dim=1) * valid
+    truth = F.one_hot(mask.masked_fill(mask == IGNORED, 0), logits.shape[1]).movedim(-1, 1) * valid
+    shared = (probability * truth).sum(dim=(2, 3))
+    union = (probability + truth).sum(dim=(2, 3)) - shared
+    iou = shared / (union + 1e-8)
+    return -iou.min() - iou.mean()
+
+
+class ChangeMapLoss(nn.Module):
+    """Weighted sum of one loss over the maps from coarse to fine, the mask resized (nearest) to each of them.
+
+    Args:
+        kind: ``ce`` or ``mmiou``.
+        weights: one per map from coarse to fine; None judges the last map only, with weight 1.
+    """
+
+    def __init__(self, kind: str, weights: Sequence[float] | None) -> None:
+        super().__init__()
+        self.measure = minimum_mean_iou if kind == "mmiou" else pixel_cross_entropy
+        self.weights = weights
+
+    def forward(self, maps: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """Maps (B, n, h, w) and mask (B, 1, S, S) of class indices as any integer type -> scalar."""
+        if self.weights is None:
+            return self.measure(maps[-1], resized_mask(mask, maps[-1]))
+        terms = [
+            weight * self.measure(logits, resized_mask(mask, logits))
+            for weight, logits in zip(self.weights, maps, strict=True)
+        ]
+        return torch.stack(terms).sum()
+
+
+def resized_mask(mask: Tensor, like: Tensor) -> Tensor:
+    """Mask (B, 1, S, S) at the size of ``like`` (B, n, h, w), nearest: (B, h, w) int64."""
+    if mask.shape[-2:] != like.shape[-2:]:
+        mask = F.interpolate(mask.float(), size=like.shape[-2:], mode="nearest")
+    return mask[:, 0].long()
+
+
+def build_loss(spec: dict[str, Any]) -> nn.Module:
+    """The loss of a complete spec.
+
+    classify: contrastive for euclidean, weighted ``ce`` for learnable; segment: ``ChangeMapLoss``.
+    """
+    if spec["task"] == "segment":
+        options = spec["train"]["segment"]
+        several = spec["dataset"]["segment"]["multi_scale_train"]
+        return ChangeMapLoss(options["loss"], options["weights"] if several else None)
     if spec["model"]["classify"]["difference_module"] == "euclidean":
         return ContrastiveLoss(spec["model"]["classify"]["train_margin_euclid"])
     return WeightedCrossEntropy(weight=torch.tensor(spec["train"]["classify"]["cls_weight"], dtype=torch.float32))

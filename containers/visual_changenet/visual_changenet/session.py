@@ -20,6 +20,12 @@ from visual_changenet.events import EventLog, finite, now
 from visual_changenet.status import StatusLog
 
 RUN_DIR_VARIABLE = "SKILLRUN_RUN_DIR"
+RANK_VARIABLES = ("RANK", "NODE_RANK", "LOCAL_RANK")
+
+
+def is_first_process() -> bool:
+    """True in the only process of a run, and in the first of several; the others write no files."""
+    return all(os.environ.get(name, "0") == "0" for name in RANK_VARIABLES)
 
 
 def results_dir(spec: dict[str, Any], action: str) -> Path:
@@ -53,6 +59,7 @@ class Session:
         self.action, self.spec = action, spec
         self.results_dir = results_dir(spec, action)
         self.run_dir = Path(os.environ.get(RUN_DIR_VARIABLE) or self.results_dir)
+        self.first = is_first_process()
         self.interrupted = False
         self.metrics: dict[str, float] = {}
         self.checkpoints: list[dict[str, Any]] = []
@@ -64,8 +71,8 @@ class Session:
         for folder in (self.results_dir, self.run_dir):
             folder.mkdir(parents=True, exist_ok=True)
         self.started, self._clock = now(), time.monotonic()
-        self.events = EventLog(self.run_dir / "events.jsonl")
-        self.status = StatusLog(self.results_dir / "status.json")
+        self.events = EventLog(self.run_dir / "events.jsonl" if self.first else None)
+        self.status = StatusLog(self.results_dir / "status.json" if self.first else None)
         self.catch_signals()
         self.save_spec()
         self.status.write("STARTED", f"Starting Visual ChangeNet {self.action}.")
@@ -73,6 +80,8 @@ class Session:
 
     def save_spec(self) -> None:
         """Write the resolved spec to experiment.yaml."""
+        if not self.first:
+            return
         text = yaml.safe_dump(self.spec, sort_keys=False, allow_unicode=True)
         write_text_atomic(self.results_dir / "experiment.yaml", text)
 
@@ -125,6 +134,8 @@ class Session:
             signal.signal(number, previous)
 
     def _write_result(self, status: str, error: BaseException | None) -> None:
+        if not self.first:
+            return
         result = {
             "schema_version": 1,
             "status": status,

@@ -13,9 +13,12 @@ State = Literal["STARTED", "RUNNING", "SUCCESS", "FAILURE", "SKIPPED"]
 
 
 class StatusLog:
-    """Appends status lines. ``kpi`` sticks: it is repeated until it is replaced, as readers expect."""
+    """Appends status lines. ``kpi`` sticks: it is repeated until it is replaced, as readers expect.
 
-    def __init__(self, path: Path) -> None:
+    Without a path nothing is written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.kpi: dict[str, float] = {}
 
@@ -28,6 +31,8 @@ class StatusLog:
         data: dict[str, Any] | None = None,
     ) -> None:
         """Append a line: caller data, date (M/D/YYYY), time (H:M:S), status, verbosity, message, kpi."""
+        if self.path is None:
+            return
         if kpi is not None:
             self.kpi = kpi
         moment = datetime.now()

@@ -1,22 +1,25 @@
-"""Action inference: a score for every row of a CSV."""
+"""Action inference: a score for every row of a CSV, or a mask for every pair."""
 
 from __future__ import annotations
 
-from visual_changenet.actions.evaluate import write_scores
-from visual_changenet.actions.scoring import open_model, score_rows
+from visual_changenet.actions.opening import open_model
+from visual_changenet.models import SegmentNetwork
 from visual_changenet.session import Session
 
 
 def inference(session: Session) -> None:
-    """Score ``infer_dataset`` with ``inference.checkpoint``; writes inference.csv in the order of the input.
+    """Predict for unlabelled data with ``inference.checkpoint``.
 
     Raises:
         MissingFileError, DataInvalidError, SpecError: the checkpoint or the data can not be used.
         CancelledError: after SIGINT or SIGTERM.
     """
     model, device = open_model(session)
-    dataset, scores = score_rows(session, model, device, "infer")
-    table = session.results_dir / "inference.csv"
-    write_scores(table, dataset, scores)
-    session.add_artifact(table, "table")
-    session.metrics = {"num_samples": float(len(scores))}
+    if isinstance(model, SegmentNetwork):
+        from visual_changenet.actions.segment import infer_segment
+
+        infer_segment(session, model, device)
+    else:
+        from visual_changenet.actions.classify import infer_classify
+
+        infer_classify(session, model, device)

@@ -12,14 +12,22 @@ from torch.utils.data import DataLoader
 
 from visual_changenet.actions.prepare import check_rules
 from visual_changenet.checkpoints import load_weights, read_checkpoint, write_checkpoint
-from visual_changenet.data.classify import Item
-from visual_changenet.data.loaders import eval_loader, train_loader
+from visual_changenet.data.loaders import eval_loader, segment_eval_loader, segment_train_loader, train_loader
+from visual_changenet.data.order import EpochSampler
 from visual_changenet.device import choose_device, quiet_lightning, set_threads
-from visual_changenet.errors import RunError, SpecError
+from visual_changenet.errors import SpecError
 from visual_changenet.models.pretrained import load_backbone
 from visual_changenet.session import Session
-from visual_changenet.training.module import ClassifyModule
+from visual_changenet.training.classify import ClassifyModule
+from visual_changenet.training.failures import explained
+from visual_changenet.training.hardware import build_trainer, precision_of
+from visual_changenet.training.loggers import LogWriter, build_loggers
+from visual_changenet.training.module import ChangeModule
 from visual_changenet.training.recorder import Recorder
+from visual_changenet.training.resume import KEY, StartPoint, find_start
+from visual_changenet.training.segment import SegmentModule
+
+Loader = DataLoader[Any]
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -31,7 +39,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read with ``weights_only``."""
-        return read_checkpoint(path, "train.resume_training_checkpoint_path")
+        return read_checkpoint(path, KEY)
 
 
 def train(session: Session) -> None:
@@ -46,38 +54,39 @@ def train(session: Session) -> None:
     session.save_spec()
     spec, options = session.spec, session.spec["train"]
     device, threads = choose_device(spec), set_threads(spec)
-    session.environment |= {"torch": torch.__version__, "threads": threads, "precision": options["precision"]}
+    precision = precision_of(options["precision"], device)
+    session.environment |= {"torch": torch.__version__, "threads": threads, "precision": precision}
     session.start(device.type, num_epochs=options["num_epochs"])
+    if precision != options["precision"]:
+        notices.append(f"train.precision is {options['precision']}, which needs a GPU; {precision} is used.")
     for text in notices:
         session.notice(text)
     with quiet_lightning():
         if options["seed"] >= 0:
             pl.seed_everything(options["seed"], workers=True, verbose=False)
-        module = build_module(session)
-        training, validation = build_loaders(session, device)
-        recorder = Recorder(session)
-        trainer = build_trainer(session, device, recorder)
+        start = find_start(session)
+        module = build_module(session, start)
+        recorder, trainer = _set_up(session, device, start)
+        training, validation = build_loaders(session, device, trainer, start)
         session.check_interrupted()
-        _fit(trainer, module, training, validation, resume_path(spec))
+        with explained(module, spec["dataset"][spec["task"]]["batch_size"]):
+            trainer.fit(module, training, validation, ckpt_path=start.path)
     _finish(session, recorder)
 
 
-def _fit(
-    trainer: pl.Trainer,
-    module: ClassifyModule,
-    training: DataLoader[Item],
-    validation: DataLoader[Item] | None,
-    resume: str | None,
-) -> None:
-    try:
-        trainer.fit(module, training, validation, ckpt_path=resume)
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            "E_RUN_MEMORY",
-            "the GPU's memory is too small.",
-            "lower dataset.classify.batch_size",
-            retryable=True,
-        ) from error
+def _set_up(session: Session, device: torch.device, start: StartPoint) -> tuple[Recorder, pl.Trainer]:
+    options, recorder = session.spec["train"], Recorder(session, start)
+    loggers = build_loggers(session)
+    every = options["tensorboard"]["infrequent_logging_frequency"]
+    trainer = build_trainer(
+        session.spec,
+        device,
+        folder=session.results_dir,
+        callbacks=[recorder, *([LogWriter(loggers, every)] if loggers else [])],
+        loggers=loggers,
+        checkpoint_io=SafeCheckpointIO(),
+    )
+    return recorder, trainer
 
 
 def _finish(session: Session, recorder: Recorder) -> None:
@@ -93,8 +102,8 @@ def _finish(session: Session, recorder: Recorder) -> None:
     session.status.write("RUNNING", "Training loop complete.")
 
 
-def build_module(session: Session) -> ClassifyModule:
-    """The module with the weights that the spec asks to start from."""
+def build_module(session: Session, start: StartPoint) -> ChangeModule:
+    """The module with the weights that the spec asks to start from; a resumed run brings its own."""
     spec = session.spec
     backbone = spec["model"]["backbone"]
     if backbone["freeze_backbone"] and not backbone["pretrained_backbone_path"]:
@@ -103,83 +112,44 @@ def build_module(session: Session) -> ClassifyModule:
             "model.backbone.freeze_backbone is true without pretrained weights.",
             "set model.backbone.pretrained_backbone_path, or freeze_backbone to false",
         )
-    module = ClassifyModule(spec)
+    module = SegmentModule(spec) if spec["task"] == "segment" else ClassifyModule(spec)
+    if start.content is not None and start.path is not None:
+        load_weights(module.model, start.content, start.path)
+        return _laid_out(module)
     if backbone["pretrained_backbone_path"]:
         session.notice(load_backbone(module.model.backbone, Path(backbone["pretrained_backbone_path"])))
     whole = spec["train"]["pretrained_model_path"]
     if whole:
         load_weights(module.model, read_checkpoint(whole, "train.pretrained_model_path"), whole)
-    return module.to(memory_format=torch.channels_last)
+    return _laid_out(module)
 
 
-def build_loaders(session: Session, device: torch.device) -> tuple[DataLoader[Item], DataLoader[Item] | None]:
-    """Training loader, and validation loader where the spec names a validation CSV."""
-    data, options = session.spec["dataset"]["classify"], session.spec["train"]
-    devices = len(device_ids(session.spec)) if device.type == "cuda" else 1
-    pin = device.type == "cuda"
-    training = train_loader(data, options["seed"], devices=devices, pin=pin)
-    if not data["validation_dataset"]["csv_path"]:
-        session.notice("dataset.classify.validation_dataset.csv_path is not given: no validation, no best checkpoint.")
+def _laid_out(module: ChangeModule) -> ChangeModule:
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if module.spec["train"]["compile"]:
+        module.model.compile()
+    return module
+
+
+def build_loaders(
+    session: Session, device: torch.device, trainer: pl.Trainer, start: StartPoint
+) -> tuple[Loader, Loader | None]:
+    """Training loader, set to where the run starts, and validation loader where the spec names validation data."""
+    task, seed = session.spec["task"], session.spec["train"]["seed"]
+    data = session.spec["dataset"][task]
+    share: dict[str, Any] = {"pin": device.type == "cuda", "rank": trainer.global_rank, "world": trainer.world_size}
+    make = segment_train_loader if task == "segment" else train_loader
+    training: Loader = make(data, seed, devices=trainer.world_size, **share)
+    assert isinstance(training.sampler, EpochSampler)
+    training.sampler.resume_at(start.epoch, start.batches * data["batch_size"])
+    key = "validation_split" if task == "segment" else "validation_dataset.csv_path"
+    given = data["validation_split"] if task == "segment" else data["validation_dataset"]["csv_path"]
+    if not given:
+        session.notice(f"dataset.{task}.{key} is not given: no validation, no best checkpoint.")
         return training, None
-    return training, eval_loader(data, "validation", seed=options["seed"], pin=pin)
-
-
-def device_ids(spec: dict[str, Any]) -> list[int]:
-    """GPU indices: ``train.gpu_ids`` where it fits ``num_gpus``, else the first ``num_gpus``."""
-    ids, count = spec["train"]["gpu_ids"], spec["train"]["num_gpus"]
-    return list(ids) if len(ids) == count else list(range(count))
-
-
-def build_trainer(session: Session, device: torch.device, recorder: Recorder) -> pl.Trainer:
-    """A Lightning trainer without output of its own."""
-    options, gpu = session.spec["train"], device.type == "cuda"
-    ids = device_ids(session.spec)
-    several = gpu and len(ids) > 1
-    return pl.Trainer(
-        default_root_dir=session.results_dir,
-        accelerator="gpu" if gpu else "cpu",
-        devices=ids if gpu else 1,
-        num_nodes=options["num_nodes"],
-        strategy="ddp_find_unused_parameters_true" if several else "auto",
-        sync_batchnorm=several or options["sync_batchnorm"],
-        precision=options["precision"],
-        min_epochs=0,
-        max_epochs=options["num_epochs"],
-        check_val_every_n_epoch=options["validation_interval"],
-        num_sanity_val_steps=0,
-        benchmark=options["cudnn"]["benchmark"],
-        use_distributed_sampler=several,
-        logger=_tensorboard(session),
-        callbacks=[recorder],
-        plugins=[SafeCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=True,
-    )
-
-
-def _tensorboard(session: Session) -> Any:
-    if not session.spec["train"]["tensorboard"]["enabled"]:
-        return False
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    return TensorBoardLogger(session.results_dir, name="lightning_logs")
-
-
-def resume_path(spec: dict[str, Any]) -> str | None:
-    """The checkpoint to continue from, checked; None for a fresh start.
-
-    Raises:
-        SpecError: ``E_SPEC_RESUME`` where the checkpoint has already trained ``num_epochs`` epochs.
-    """
-    path: str | None = spec["train"]["resume_training_checkpoint_path"]
-    if not path:
-        return None
-    done = read_checkpoint(path, "train.resume_training_checkpoint_path").get("epoch", 0) + 1
-    if done > spec["train"]["num_epochs"]:
-        raise SpecError(
-            "E_SPEC_RESUME",
-            f"{path} was trained for {done} epochs, train.num_epochs is {spec['train']['num_epochs']}.",
-            f"set train.num_epochs above {done}",
-        )
-    return path
+    judge = segment_eval_loader if task == "segment" else eval_loader
+    validation: Loader = judge(data, "validation", seed=seed, **share)
+    for part in (training, validation):
+        for text in getattr(part.dataset, "notices", []):
+            session.notice(text)
+    return training, validation

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visual_changenet.models.backbones.fan import Fan
+from visual_changenet.models.backbones.base import PyramidBackbone
 from visual_changenet.models.difference import DifferencePyramid, fusion
 
 RESIDUAL_SCALE = 0.1
@@ -69,21 +69,26 @@ class SegmentDecoder(DifferencePyramid):
         self.dense_1x = nn.Sequential(Residual(width))
         self.change_probability = Wrapped(nn.Conv2d(width, classes, 3, padding=1))
 
-    def forward(self, test: Sequence[Tensor], golden: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, golden: Sequence[Tensor], test: Sequence[Tensor]) -> list[Tensor]:
         """Four maps each -> five maps of logits, coarse to fine; the last has the size of the image."""
-        maps = self.differences(test, golden)
+        maps = self.differences(golden, test)
         heads = (getattr(self, f"make_pred_c{level}") for level in (4, 3, 2, 1))
-        size = test[0].shape[-2:]
+        return [*(head(part) for head, part in zip(heads, maps, strict=True)), self.finest(maps)]
+
+    def finest(self, maps: Sequence[Tensor]) -> Tensor:
+        """From the four difference maps to the logits at full size, (B, classes, S, S)."""
+        size = maps[-1].shape[-2:]
         x = self.fused(maps, int(size[0]), int(size[1]))
         x = self.dense_2x(self.convd2x(x))
         x = self.dense_1x(self.convd1x(x))
-        return [*(head(part) for head, part in zip(heads, maps, strict=True)), self.change_probability(x)]
+        out: Tensor = self.change_probability(x)
+        return out
 
 
 class SegmentNetwork(nn.Module):
     """Backbone pyramid of both images, then ``SegmentDecoder``."""
 
-    def __init__(self, backbone: Fan, decoder: SegmentDecoder) -> None:
+    def __init__(self, backbone: PyramidBackbone, decoder: SegmentDecoder) -> None:
         super().__init__()
         self.backbone = backbone
         self.decoder = decoder
@@ -92,3 +97,7 @@ class SegmentNetwork(nn.Module):
         """(B, 3, S, S) twice -> five maps of logits (B, classes, h, w), coarse to fine; the last is S x S."""
         maps: list[Tensor] = self.decoder(self.backbone(golden), self.backbone(test))
         return maps
+
+    def change_map(self, golden: Tensor, test: Tensor) -> Tensor:
+        """(B, 3, S, S) twice -> only the last map of ``forward``: logits (B, classes, S, S)."""
+        return self.decoder.finest(self.decoder.differences(self.backbone(golden), self.backbone(test)))

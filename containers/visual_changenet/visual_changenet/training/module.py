@@ -1,23 +1,22 @@
-"""The Lightning module of the task classify."""
+"""What the Lightning modules of both tasks share: optimiser, schedule, seeds, frozen parts, checkpoint identity."""
 
 from __future__ import annotations
 
+import zlib
+from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from visual_changenet.errors import RunError
 from visual_changenet.losses import build_loss
-from visual_changenet.metrics import score_split
-from visual_changenet.models import build_model
-
-Batch = tuple[Tensor, Tensor, Tensor]
+from visual_changenet.models import Network, build_model
+from visual_changenet.models.geometry import classify_input_size
 
 
 def learning_rate_factor(policy: str, epoch: int, num_epochs: int) -> float:
@@ -30,90 +29,107 @@ def learning_rate_factor(policy: str, epoch: int, num_epochs: int) -> float:
     return float(0.1 ** (epoch // max(1, num_epochs // 3)))
 
 
-class ClassifyModule(pl.LightningModule):
-    """Network, loss, optimiser and the scores of an epoch.
+class ChangeModule(pl.LightningModule, ABC):
+    """Network, loss and optimiser of a complete spec.
 
-    After an epoch ``epoch_metrics`` holds train_loss, train_acc, train_fpr (and train_ap) and, after a
-    validation, val_loss, val_acc, val_fpr, val_ap; decisions are made at ``model.classify.eval_margin``.
+    After an epoch ``epoch_metrics`` holds the scores of its training part (``train_*``) and of its validation
+    (``val_*``), the same in every process.
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
         super().__init__()
         self.spec = spec
-        self.model = build_model(spec)
+        self.model: Network = build_model(spec)
         self.criterion = build_loss(spec)
-        self.margin: float = spec["model"]["classify"]["eval_margin"]
         self.epoch_metrics: dict[str, float] = {}
         self.last_loss: Tensor | None = None
-        self._seen: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": []}
-        self.frozen = bool(spec["model"]["backbone"]["freeze_backbone"])
-        if self.frozen:
-            self.model.backbone.requires_grad_(False)
+        self.resting: list[nn.Module] = []
+        self._first_bad = torch.tensor(-1)
+        if spec["model"]["backbone"]["freeze_backbone"]:
+            self.resting = self.model.backbone.freeze()
+        if spec["train"]["activation_checkpointing"]:
+            self.model.backbone.checkpointing(True)
 
-    def train(self, mode: bool = True) -> ClassifyModule:
-        """As usual, except that a frozen backbone stays in evaluation mode."""
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels."""
+        data = self.spec["dataset"]
+        if self.spec["task"] == "segment":
+            return data["segment"]["img_size"], data["segment"]["img_size"]
+        return classify_input_size(data["classify"])
+
+    @abstractmethod
+    def judge(self, batch: Any, phase: str) -> Tensor:
+        """Loss of one batch; its scores are kept for ``summary(phase)``, phase ``train`` or ``val``."""
+
+    @abstractmethod
+    def summary(self, phase: str) -> dict[str, float]:
+        """Loss and scores of all batches since ``forget(phase)``, over all processes; empty without any."""
+
+    @abstractmethod
+    def forget(self, phase: str) -> None:
+        """Start a new epoch of a phase."""
+
+    def train(self, mode: bool = True) -> ChangeModule:
+        """As usual, except that the frozen parts stay in evaluation mode."""
         super().train(mode)
-        if self.frozen:
-            self.model.backbone.eval()
+        for part in self.resting:
+            part.eval()
         return self
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One batch (test, golden, label (B,1)) -> scalar loss."""
-        loss = self._judge(batch, "train")
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Random numbers of a step follow from seed, step and process: a resumed run draws what it would have."""
+        seed = self.spec["train"]["seed"]
+        if seed >= 0:
+            torch.manual_seed(zlib.crc32(f"{seed}|{self.global_step}|{self.global_rank}".encode()))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """One batch -> scalar loss."""
+        loss = self.judge(batch, "train")
         self.last_loss = loss.detach()
+        bad = ~torch.isfinite(self.last_loss) & (self._first_bad.to(loss.device) < 0)
+        self._first_bad = torch.where(bad, batch_idx, self._first_bad.to(loss.device))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Collects loss and scores of one batch."""
-        self._judge(batch, "val")
-
-    def _judge(self, batch: Batch, phase: str) -> Tensor:
-        test, golden, label = batch
-        output = self.model(test, golden)
-        target = label.view(-1)
-        loss: Tensor = self.criterion(output, target)
-        with torch.no_grad():
-            self._seen[phase].append((loss.detach(), self.model.score(output.detach()), target))
-        return loss
+        self.judge(batch, "val")
 
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch."""
+        """Forget the last epoch, and train with the rate of this one."""
         self.epoch_metrics = {}
-        self._seen["train"].clear()
+        self.forget("train")
+        schedule = self.lr_schedulers()
+        # Checkpoints are written before Lightning steps the schedule: a resumed run is one epoch behind.
+        if isinstance(schedule, LambdaLR) and schedule.last_epoch != self.current_epoch:
+            schedule.last_epoch = self.current_epoch - 1
+            schedule.step()
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
-        self._seen["val"].clear()
+        self.forget("val")
 
     def on_validation_epoch_end(self) -> None:
         """Score the validation."""
-        self.epoch_metrics |= self._summary("val")
+        self.epoch_metrics |= self.summary("val")
+
+    def check_finite(self) -> None:
+        """Raises RunError ``E_RUN_NONFINITE`` where the loss of a batch of this run was no finite number."""
+        bad = int(self._first_bad)
+        if bad >= 0:
+            mixed = self.spec["train"]["precision"] != "32-true"
+            fix = "set train.precision to 32-true, or lower train.optim.lr" if mixed else "lower train.optim.lr"
+            where = f"batch {bad + 1} of epoch {self.current_epoch + 1}"
+            raise RunError("E_RUN_NONFINITE", f"the loss became NaN or infinite in {where}.", fix)
 
     def close_epoch(self) -> dict[str, float]:
         """Score the training part and return all metrics of the epoch.
 
         Raises:
-            RunError: ``E_RUN_NONFINITE`` where the training loss is no number any more.
+            RunError: ``E_RUN_NONFINITE``, see ``check_finite``.
         """
-        self.epoch_metrics = self._summary("train") | self.epoch_metrics
-        if not np.isfinite(self.epoch_metrics.get("train_loss", 0.0)):
-            raise RunError(
-                "E_RUN_NONFINITE",
-                f"train_loss became {self.epoch_metrics['train_loss']} in epoch {self.current_epoch + 1}.",
-                "lower train.optim.lr, or set train.precision to 32-true",
-            )
+        self.check_finite()
+        self.epoch_metrics = self.summary("train") | self.epoch_metrics
         return self.epoch_metrics
-
-    def _summary(self, phase: str) -> dict[str, float]:
-        seen = self._seen[phase]
-        if not seen:
-            return {}
-        counts = torch.tensor([len(targets) for _, _, targets in seen], dtype=torch.float64)
-        losses = torch.stack([loss for loss, _, _ in seen]).double().cpu()
-        scores = torch.cat([scores for _, scores, _ in seen]).double().cpu().numpy()
-        targets = torch.cat([targets for _, _, targets in seen]).long().cpu().numpy()
-        out = {f"{phase}_loss": float((losses * counts).sum() / counts.sum())}
-        return out | score_split(scores, targets, self.margin, phase)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser of ``train.optim`` over all parameters, its rate changed once per epoch."""
@@ -126,10 +142,9 @@ class ClassifyModule(pl.LightningModule):
         rate, decay = options["lr"], options["weight_decay"]
         parameters = self.model.parameters()
         if options["optim"] == "sgd":
-            return SGD(parameters, lr=rate, momentum=options["momentum"], weight_decay=decay)
-        betas = tuple(options.get("betas") or (0.9, 0.999))
+            return SGD(parameters, lr=rate, momentum=options["momentum"], weight_decay=decay, fused=True)
         kind = AdamW if options["optim"] == "adamw" else Adam
-        return kind(parameters, lr=rate, betas=betas, weight_decay=decay)
+        return kind(parameters, lr=rate, betas=tuple(options["betas"]), weight_decay=decay, fused=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the published identity and the resolved spec: the file suffices to rebuild the network."""

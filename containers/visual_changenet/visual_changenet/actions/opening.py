@@ -1,21 +1,16 @@
-"""What evaluate and inference share: the model from a checkpoint, and a score for every row."""
+"""The model of a checkpoint, with the geometry it was trained with."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-import numpy as np
 import torch
 
 from visual_changenet.actions.prepare import check_rules
 from visual_changenet.checkpoints import load_weights, read_checkpoint
-from visual_changenet.data.classify import ClassifyDataset, Split
-from visual_changenet.data.loaders import eval_loader
-from visual_changenet.device import autocast, choose_device, set_threads
-from visual_changenet.events import Progress
-from visual_changenet.metrics import Scores
-from visual_changenet.models import ClassifyNetwork, build_model
+from visual_changenet.device import choose_device, set_threads
+from visual_changenet.models import Network, build_model
 from visual_changenet.session import Session
 
 # What the weights were trained for; the spec given to evaluate or inference does not change it.
@@ -23,11 +18,12 @@ INHERITED = (
     "task",
     "model.backbone.type",
     "model.backbone.feat_downsample",
+    "model.backbone.channel_norm",
+    "model.decode_head",
     "model.classify.difference_module",
     "model.classify.embed_dec",
     "model.classify.embedding_vectors",
     "model.classify.learnable_difference_modules",
-    "model.decode_head",
     "dataset.classify.image_height",
     "dataset.classify.image_width",
     "dataset.classify.num_input",
@@ -39,6 +35,11 @@ INHERITED = (
     "dataset.classify.align",
     "dataset.classify.augmentation_config.rgb_input_mean",
     "dataset.classify.augmentation_config.rgb_input_std",
+    "dataset.segment.num_classes",
+    "dataset.segment.img_size",
+    "dataset.segment.align",
+    "dataset.segment.augmentation.mean",
+    "dataset.segment.augmentation.std",
 )
 
 
@@ -58,7 +59,7 @@ def inherit(spec: dict[str, Any], trained: dict[str, Any]) -> tuple[dict[str, An
     return merged, notices
 
 
-def open_model(session: Session) -> tuple[ClassifyNetwork, torch.device]:
+def open_model(session: Session) -> tuple[Network, torch.device]:
     """The network of ``<action>.checkpoint`` in evaluation mode; the session's spec takes its geometry."""
     key = f"{session.action}.checkpoint"
     path = session.spec[session.action]["checkpoint"]
@@ -79,27 +80,3 @@ def open_model(session: Session) -> tuple[ClassifyNetwork, torch.device]:
     load_weights(model, content, path)
     model.eval()
     return model.to(device, memory_format=torch.channels_last), device  # type: ignore[call-overload]
-
-
-def score_rows(
-    session: Session, model: ClassifyNetwork, device: torch.device, split: Split
-) -> tuple[ClassifyDataset, Scores]:
-    """One score per CSV row, float64 (n,), in row order.
-
-    Raises:
-        CancelledError: after SIGINT or SIGTERM.
-    """
-    data = session.spec["dataset"]["classify"]
-    batch = session.spec[session.action].get("batch_size") or data["batch_size"]
-    loader = eval_loader(data, split, batch_size=batch, seed=session.spec["train"]["seed"], pin=device.type == "cuda")
-    progress = Progress(session.events, session.action, len(loader))
-    scores: list[torch.Tensor] = []
-    with torch.inference_mode(), autocast(session.spec, device):
-        for step, (test, golden, _) in enumerate(loader, 1):
-            output = model(test.to(device, non_blocking=True), golden.to(device, non_blocking=True))
-            scores.append(model.score(output).float())
-            progress.update(step, len(test))
-            session.check_interrupted()
-    dataset = loader.dataset
-    assert isinstance(dataset, ClassifyDataset)
-    return dataset, np.asarray(torch.cat(scores).double().cpu().numpy())

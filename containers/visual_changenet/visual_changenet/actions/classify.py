@@ -1,0 +1,132 @@
+"""evaluate and inference of the task classify."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from visual_changenet.actions.classify_sheet import worst_cases
+from visual_changenet.actions.tables import write_table
+from visual_changenet.console import say
+from visual_changenet.data.classify import ClassifyDataset, Split
+from visual_changenet.data.loaders import eval_loader
+from visual_changenet.device import autocast
+from visual_changenet.events import Progress
+from visual_changenet.metrics import (
+    Scores,
+    Targets,
+    decision_metrics,
+    inspection_metrics,
+    ranking_metrics,
+)
+from visual_changenet.models import ClassifyNetwork
+from visual_changenet.session import Session
+
+LEADING = ("input_path", "golden_path", "label", "object_name")
+
+
+def score_rows(
+    session: Session, model: ClassifyNetwork, device: torch.device, split: Split
+) -> tuple[ClassifyDataset, Scores]:
+    """One score per CSV row, float64 (n,), in row order.
+
+    Raises:
+        CancelledError: after SIGINT or SIGTERM.
+    """
+    data = session.spec["dataset"]["classify"]
+    batch = session.spec[session.action].get("batch_size") or data["batch_size"]
+    loader = eval_loader(data, split, batch_size=batch, seed=session.spec["train"]["seed"], pin=device.type == "cuda")
+    progress = Progress(session.events, session.action, len(loader))
+    scores: list[torch.Tensor] = []
+    with torch.inference_mode(), autocast(session.spec, device):
+        for step, (test, golden, _) in enumerate(loader, 1):
+            output = model(test.to(device, non_blocking=True), golden.to(device, non_blocking=True))
+            scores.append(model.score(output).float())
+            progress.update(step, len(test))
+            session.check_interrupted()
+    dataset = loader.dataset
+    assert isinstance(dataset, ClassifyDataset)
+    return dataset, np.asarray(torch.cat(scores).double().cpu().numpy())
+
+
+def decision(score: float, margin: float) -> str:
+    """The word for a score: above the margin is a defect."""
+    return "NO_PASS" if score > margin else "PASS"
+
+
+def summary_line(documented: dict[str, float], count: int, margin: float) -> str:
+    """The documented one-line report of an evaluation."""
+    return (
+        f"Tot Comp {count} Total Accuracy {documented['acc']:.2f} False Negative {documented['fnr']:.2f} "
+        f"False Alarm {documented['fpr']:.2f} Defect Correctly Captured {documented['defect_acc']:.2f} "
+        f"for Margin {margin}"
+    )
+
+
+def evaluate_classify(session: Session, model: ClassifyNetwork, device: torch.device) -> None:
+    """Score ``test_dataset``; writes evaluate.csv, predictions.csv and worst_cases.png."""
+    dataset, scores = score_rows(session, model, device, "test")
+    targets = np.asarray(dataset.targets(), np.int64)
+    margin = float(session.spec["model"]["classify"]["eval_margin"])
+    documented = decision_metrics(scores, targets, margin)
+    session.metrics = {
+        "test_acc": documented["acc"],
+        "test_fpr": documented["fpr"],
+        "test_fnr": documented["fnr"],
+        "defect_acc": documented["defect_acc"],
+        **ranking_metrics(scores, targets),
+        **inspection_metrics(scores, targets, margin),
+    }
+    _write_evaluation(session, dataset, scores, margin)
+    _write_picture(session, dataset, scores, targets, margin)
+    kpi = {name: session.metrics[name] for name in ("test_acc", "test_fpr", "test_fnr", "defect_acc")}
+    session.status.write("RUNNING", "Test metrics generated.", kpi=kpi)
+    say(summary_line(documented, len(scores), margin))
+
+
+def _write_evaluation(session: Session, dataset: ClassifyDataset, scores: Scores, margin: float) -> None:
+    """The documented table with all CSV columns, and one that starts with what a reader sorts and filters by."""
+    rows, columns = dataset.table.rows, dataset.table.columns
+    scored = [(row, float(score)) for row, score in zip(rows, scores, strict=True)]
+    write_table(
+        session,
+        session.results_dir / "evaluate.csv",
+        [*columns, "siamese_score", "predicted"],
+        [[*row.cells.values(), score, decision(score, margin)] for row, score in scored],
+    )
+    slices = [name for name in columns if name not in LEADING]
+    write_table(
+        session,
+        session.results_dir / "predictions.csv",
+        ["path", "label", "score", "decision", *slices],
+        [
+            [
+                dataset.paths(row, "input_path")[0].relative_to(dataset.images_dir).as_posix(),
+                row.cells["label"],
+                score,
+                decision(score, margin),
+                *(row.cells[name] for name in slices),
+            ]
+            for row, score in scored
+        ],
+    )
+
+
+def _write_picture(
+    session: Session, dataset: ClassifyDataset, scores: Scores, targets: Targets, margin: float
+) -> None:
+    picture = session.results_dir / "worst_cases.png"
+    worst_cases(dataset, scores, targets, margin).save(picture)
+    session.add_artifact(picture, "picture")
+
+
+def infer_classify(session: Session, model: ClassifyNetwork, device: torch.device) -> None:
+    """Score ``infer_dataset``; writes inference.csv: all columns and siamese_score, in the order of the input."""
+    dataset, scores = score_rows(session, model, device, "infer")
+    write_table(
+        session,
+        session.results_dir / "inference.csv",
+        [*dataset.table.columns, "siamese_score"],
+        [[*row.cells.values(), float(score)] for row, score in zip(dataset.table.rows, scores, strict=True)],
+    )
+    session.metrics = {"num_samples": float(len(scores))}

@@ -1,0 +1,184 @@
+"""evaluate and inference of the task segment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from visual_changenet.actions.segment_pictures import class_colours, side_by_side, worst_cases
+from visual_changenet.actions.tables import write_table
+from visual_changenet.console import say
+from visual_changenet.data.loaders import segment_eval_loader
+from visual_changenet.data.segment import SegmentDataset, SegmentItem, SegmentSplit
+from visual_changenet.device import autocast
+from visual_changenet.events import Progress
+from visual_changenet.mask_metrics import confusion_of, mask_scores
+from visual_changenet.models import SegmentNetwork
+from visual_changenet.session import Session
+
+KPI = ("test_acc", "test_miou", "test_mf1", "test_mprecision", "test_mrecall")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One pair: its row, classes uint8 (S, S), the highest probability of a change in it, and counts [truth, called]."""
+
+    row: int
+    classes: NDArray[np.uint8]
+    score: float
+    confusion: NDArray[np.int64]
+    drawn: bool
+
+
+class Mapper:
+    """Runs the network over a split and keeps the predictions' pictures."""
+
+    def __init__(self, session: Session, model: SegmentNetwork, device: torch.device, split: SegmentSplit) -> None:
+        self.session, self.model, self.device = session, model, device
+        data = session.spec["dataset"]["segment"]
+        self.average: bool = data["multi_scale_infer"]
+        batch = session.spec[session.action].get("batch_size") or data["batch_size"]
+        self.every: int = session.spec[session.action]["vis_after_n_batches"]
+        self.loader: DataLoader[SegmentItem] = segment_eval_loader(
+            data, split, batch_size=batch, pin=device.type == "cuda"
+        )
+        assert isinstance(self.loader.dataset, SegmentDataset)
+        self.dataset = self.loader.dataset
+        self.colours = class_colours(data)
+        self.labelled = split != "predict"
+        for text in self.dataset.notices:
+            session.notice(text)
+
+    def predictions(self) -> Iterator[Prediction]:
+        """One per pair, in order.
+
+        Raises:
+            CancelledError: after SIGINT or SIGTERM.
+        """
+        progress = Progress(self.session.events, self.session.action, len(self.loader))
+        with torch.inference_mode(), autocast(self.session.spec, self.device):
+            for step, (golden, test, mask, rows) in enumerate(self.loader):
+                logits = self._logits(golden.to(self.device), test.to(self.device))
+                classes = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+                scores = (1 - logits.softmax(dim=1)[:, 0]).flatten(1).amax(dim=1).cpu()
+                for place, row in enumerate(rows.tolist()):
+                    counts = confusion_of(logits[place : place + 1].cpu(), mask[place : place + 1]).numpy()
+                    drawn = step % self.every == 0
+                    yield Prediction(row, classes[place], float(scores[place]), counts, drawn)
+                progress.update(step + 1, len(golden))
+                self.session.check_interrupted()
+
+    def _logits(self, golden: Tensor, test: Tensor) -> Tensor:
+        """(B, n, S, S) float32: the finest map, or with ``multi_scale_infer`` the mean of all five."""
+        if not self.average:
+            return self.model.change_map(golden, test).float()
+        maps = [part.float() for part in self.model(golden, test)]
+        size = maps[-1].shape[-2:]
+        return torch.stack([F.interpolate(part, size=size, mode="nearest") for part in maps]).mean(dim=0)
+
+    def draw(self, found: Prediction) -> Image.Image:
+        """Golden, test, prediction and, where there is one, the truth, side by side."""
+        golden, test, truth = self.dataset.pictures(found.row)
+        return side_by_side(golden, test, found.classes, truth if self.labelled else None, self.colours)
+
+    def save(self, found: Prediction) -> None:
+        """The documented pictures ``<name>.jpg`` and ``combined_visualisation/<name>.jpg``, and a lossless mask."""
+        name, folder = self.dataset.names[found.row], self.session.results_dir
+        stem = PurePosixPath(name).with_suffix(".png").as_posix()
+        values = found.classes * 255 if len(self.colours) == 2 else found.classes
+        _save(Image.fromarray(values.astype(np.uint8)), folder / "masks" / stem)
+        if found.drawn:
+            _save(Image.fromarray(self.colours[found.classes]), folder / f"{name}.jpg")
+            _save(self.draw(found), folder / "combined_visualisation" / f"{name}.jpg")
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, quality=95) if path.suffix == ".jpg" else image.save(path)
+
+
+def evaluate_segment(session: Session, model: SegmentNetwork, device: torch.device) -> None:
+    """Score ``test_split``; writes predictions.csv, masks, pictures and worst_cases.jpg."""
+    mapper = Mapper(session, model, device, "test")
+    found = []
+    for prediction in mapper.predictions():
+        mapper.save(prediction)
+        found.append(prediction)
+    total = np.sum([prediction.confusion for prediction in found], axis=0)
+    session.metrics = {f"test_{name}": value for name, value in mask_scores(total).items()}
+    session.metrics["num_samples"] = float(len(found))
+    write_table(
+        session,
+        session.results_dir / "predictions.csv",
+        ["path", "label", "score", "decision", "iou", "changed_share", "predicted_share"],
+        [[mapper.dataset.names[prediction.row], *_cells(prediction)] for prediction in found],
+    )
+    worst = sorted(found, key=lambda prediction: _change_iou(prediction.confusion))
+    sheet = worst_cases([(mapper.draw(p), _caption(mapper.dataset.names[p.row], p)) for p in worst[:8]])
+    _save(sheet, session.results_dir / "worst_cases.jpg")
+    _list_pictures(session, "worst_cases.jpg", "combined_visualisation", "masks")
+    session.status.write("RUNNING", "Test metrics generated.", kpi={name: session.metrics[name] for name in KPI})
+    say(_summary(session.metrics))
+
+
+def infer_segment(session: Session, model: SegmentNetwork, device: torch.device) -> None:
+    """Predict ``predict_split``; writes inference.csv, masks and pictures. Masks of the data set are not read."""
+    mapper = Mapper(session, model, device, "predict")
+    rows = []
+    for prediction in mapper.predictions():
+        mapper.save(prediction)
+        name, share = mapper.dataset.names[prediction.row], float((prediction.classes > 0).mean())
+        rows.append([name, prediction.score, _decision(prediction), share])
+    write_table(
+        session, session.results_dir / "inference.csv", ["path", "score", "decision", "predicted_share"], rows
+    )
+    _list_pictures(session, "combined_visualisation", "masks")
+    session.metrics = {"num_samples": float(len(rows)), "num_changed": float(sum(row[3] > 0 for row in rows))}
+
+
+def _list_pictures(session: Session, *names: str) -> None:
+    for name in names:
+        path = session.results_dir / name
+        if path.exists():
+            session.add_artifact(path, "picture" if path.is_file() else "pictures")
+
+
+def _change_iou(confusion: NDArray[np.int64]) -> float:
+    """IoU of all classes but the first as one; 1 where nothing changed and nothing was called."""
+    hits, missed = int(confusion[1:, 1:].sum()), int(confusion[1:, 0].sum())
+    union = hits + missed + int(confusion[0, 1:].sum())
+    return hits / union if union else 1.0
+
+
+def _decision(prediction: Prediction) -> str:
+    return "CHANGE" if (prediction.classes > 0).any() else "NO_CHANGE"
+
+
+def _cells(prediction: Prediction) -> list[object]:
+    counts = prediction.confusion
+    pixels = max(int(counts.sum()), 1)
+    changed = int(counts[1:].sum())
+    label = "CHANGE" if changed else "NO_CHANGE"
+    called = float((prediction.classes > 0).mean())
+    return [label, prediction.score, _decision(prediction), _change_iou(counts), changed / pixels, called]
+
+
+def _caption(name: str, prediction: Prediction) -> str:
+    return f"{name}  IoU {_change_iou(prediction.confusion):.3f}"
+
+
+def _summary(metrics: dict[str, float]) -> str:
+    per_class = [name.removeprefix("test_iou_") for name in metrics if name.startswith("test_iou_")]
+    changed = " ".join(
+        f"IoU {metrics[f'test_iou_{i}']:.4f} F1 {metrics[f'test_F1_{i}']:.4f} (class {i})" for i in per_class if i != "0"
+    )
+    return f"Pairs {metrics['num_samples']:.0f} {changed} mIoU {metrics['test_miou']:.4f} accuracy {metrics['test_acc']:.4f}"
