@@ -56,7 +56,8 @@ def resolve_sources(rules: Sequence[DataSource], sources: DataSources) -> dict[s
         sources: what the user named.
 
     Raises:
-        DataError: a folder is absent or lacks what the rule names, or the action reads no such source.
+        DataError: a folder is absent or lacks what the rule names, or the action reads no such source (the same
+            folder given twice is no error: training of segment reads both its lists below one root).
     """
     given = sources.given()
     used: set[str] = set()
@@ -66,11 +67,12 @@ def resolve_sources(rules: Sequence[DataSource], sources: DataSources) -> dict[s
             continue
         used.add(rule.source)
         paths[rule.key] = str(_locate(given[rule.source], rule.path, rule.runtime, FLAGS[rule.source]))
-    for name in given.keys() - used:
+    read = {given[name] for name in used}
+    for name in [name for name in given if name not in used and given[name] not in read]:
         wanted = sorted({FLAGS[rule.source] for rule in rules})
         raise DataError(
             "E_DATA_SOURCE",
-            f"this action reads no {FLAGS[name]}",
+            f"this action reads no {FLAGS[name]}{_one_root(rules)}",
             f"give {' and '.join(wanted) or 'no data set'}",
         )
     return paths
@@ -104,6 +106,11 @@ def _locate(folder: Path, part: str, runtime: str, flag: str) -> Path:
     raise DataError(
         "E_DATA_SOURCE", f"{flag} {str(folder)!r} holds neither {stem}/ nor {part}", f"add {stem}/ or {part}"
     )
+
+
+def _one_root(rules: Sequence[DataSource]) -> str:
+    root = any(rule.key == "dataset.segment.root_dir" for rule in rules)
+    return ": the lists of all splits lie in the folder list/ of one data set" if root else ""
 
 
 def _hint(folder: Path) -> str:

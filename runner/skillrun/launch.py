@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from skillrun.backends import get_backend
-from skillrun.errors import BackendError, PreflightError, SkillrunError
+from skillrun.errors import BackendError, ConflictError, PreflightError, SkillrunError, UsageError
 from skillrun.plan import Plan
 from skillrun.preflight import check_data
 from skillrun.runfolder import RunFolder, write_atomic
 from skillrun.specfile import parse_spec
+from skillrun.watch import status
 
 
 def launch(plan: Plan) -> RunFolder:
@@ -25,7 +26,7 @@ def launch(plan: Plan) -> RunFolder:
         raise PreflightError("E_AUTOML_MISSING", "this version trains once; it can not search yet", "use --no-automl")
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
-    check_data(parse_spec(plan.spec_text).values)
+    check_data(parse_spec(plan.spec_text).values, plan.action)
     run = RunFolder(Path(plan.run_dir))
     try:
         run.path.mkdir(parents=True)
@@ -53,6 +54,29 @@ def launch(plan: Plan) -> RunFolder:
         _remove_unused(run)
         raise
     return run
+
+
+def resume(run: RunFolder) -> None:
+    """Start an interrupted training again, in its own folder: it goes on from its latest checkpoint.
+
+    Raises:
+        ConflictError: the run has not ended; UsageError: it succeeded, or is no training; DataError and
+        BackendError as for `launch`.
+    """
+    found = status(run)
+    if not found.done:
+        raise ConflictError("E_RUN_BUSY", f"{run.run_id} is {found.state}", f"skillrun runs attach {run.run_id}")
+    if found.state == "succeeded" or not found.action.endswith("train"):
+        what = "has reached its end" if found.state == "succeeded" else f"is no training but {found.action}"
+        fix = "to train longer, give a new run train.resume_training_checkpoint_path and a larger num_epochs"
+        raise UsageError("E_RESUME", f"{run.run_id} {what}", fix)
+    plan = Plan.load(run.plan)
+    backend = get_backend(plan.backend)
+    backend.require_ready(plan)
+    check_data(parse_spec(plan.spec_text).values, plan.action)
+    for proof in (run.exit, run.result):
+        proof.unlink(missing_ok=True)
+    run.write_record(handle=backend.launch(plan), resumed=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def _remove_unused(run: RunFolder) -> None:

@@ -79,7 +79,7 @@ def _choose(run: RunFolder, entries: list[dict[str, Any]], pick: str) -> tuple[d
 
 
 def _numbers(entry: dict[str, Any]) -> str:
-    metrics, shown = entry.get("metrics") or {}, ("val_ap", "val_loss")
+    metrics, shown = entry.get("metrics") or {}, ("val_ap", "val_iou_1", "val_miou", "val_loss")
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in shown and value is not None)
 
 
@@ -89,7 +89,7 @@ def inherited(run: RunFolder, schema_keys: set[str], path_keys: set[str]) -> dic
 
     if not run.spec.is_file():
         return {}
-    values = flatten(read_spec(run.spec).values, {key: {} for key in schema_keys})
+    values = flatten(read_spec(run.spec).values, schema_keys)
     skip = (".batch_size", ".workers")
     return {
         key: value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -74,8 +74,8 @@ def _yaml_value(text: str) -> Any:
     return text if value is None and text.strip() not in ("null", "~", "") else value
 
 
-def flatten(values: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], prefix: str = "") -> dict[str, Any]:
-    """Nested values → dotted keys, stopping where the schema has a leaf (a free map such as ``input_map``)."""
+def flatten(values: Mapping[str, Any], known: Container[str], prefix: str = "") -> dict[str, Any]:
+    """Nested values → dotted keys, stopping at the ``known`` leaves of a schema (a free map such as ``input_map``)."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         key = f"{prefix}{name}"

@@ -94,7 +94,7 @@ class SpecBuilder:
         """Add a user's spec file; sections that belong to other actions are left out and said."""
         given: dict[str, Any] = {}
         foreign: set[str] = set()
-        for key, value in self._renamed(flatten(spec.values, self.nodes), spec):
+        for key, value in self._renamed(flatten(spec.values, self.known_elsewhere | self.nodes.keys()), spec):
             if key in self.nodes:
                 given[key] = _as_schema_type(value, self.nodes[key])
                 self._places[key] = spec.place(key)

@@ -91,9 +91,12 @@ def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, s
 
 
 def missing_files(run: RunFolder, result: dict[str, Any]) -> list[str]:
-    """Files that the result lists and that are not there."""
-    listed = [item["path"] for kind in ("checkpoints", "artifacts") for item in result.get(kind) or []]
-    return [name for name in listed if not (run.path / name).is_file()]
+    """What the result lists and what is not there: checkpoints are files, artifacts files or folders."""
+    checkpoints, artifacts = (
+        [item["path"] for item in result.get(kind) or []] for kind in ("checkpoints", "artifacts")
+    )
+    lost = [name for name in checkpoints if not (run.path / name).is_file()]
+    return lost + [name for name in artifacts if not (run.path / name).exists()]
 
 
 def last_line(path: Path) -> str:
@@ -126,10 +129,9 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
 
 
 def follow(
-    run: RunFolder, *, poll_s: float = 0.2, stop: Callable[[], bool] = lambda: False
+    run: RunFolder, *, offset: int = 0, poll_s: float = 0.2, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[dict[str, Any]]:
-    """Events as they come, from the first one; ends when the run does, or when ``stop()`` says so."""
-    offset = 0
+    """Events as they come, from a byte offset; ends when the run does, or when ``stop()`` says so."""
     while True:
         done = status(run).done
         events, offset = read_events(run.events, offset)
@@ -144,5 +146,6 @@ def require_success(found: RunStatus) -> RunStatus:
     if found.state == "succeeded":
         return found
     error = found.error or {}
-    fix = str(error.get("fix") or f"skillrun runs logs {found.run_id}")
+    again = found.action.endswith("train") and found.state in ("cancelled", "lost")
+    fix = str(error.get("fix") or f"skillrun runs {'resume' if again else 'logs'} {found.run_id}")
     raise RunFailedError(str(error.get("code") or "E_RUN_FAILED"), f"{found.run_id} {found.state}: {found.reason}", fix)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from skillrun.data.check import check_classify, check_dataset, check_segment
+from skillrun.data.check import check_classify, check_dataset
 from skillrun.data.probe import FULL_DECODE_FILES, probe_image, probe_images
 from skillrun.data.report import DETAILS_PER_CODE, DatasetReport
 from skillrun.errors import DataError, NotFoundError
@@ -19,7 +19,9 @@ from skillrun.errors import DataError, NotFoundError
 HEADER = "input_path,golden_path,label,object_name\n"
 
 
-def _image(path: Path, size: tuple[int, int] = (8, 8), mode: str = "RGB", colour: int = 0) -> Path:
+def _image(
+    path: Path, size: tuple[int, int] = (8, 8), mode: str = "RGB", colour: int | tuple[int, int, int] = 0
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)
     return path
@@ -229,83 +231,3 @@ def test_a_path_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError) as gone:
         check_dataset(tmp_path / "gone")
     assert gone.value.code == "E_DATA_NOT_FOUND"
-
-
-@pytest.fixture
-def pairs(hostile_dir: Path) -> Path:
-    """A segment root with three pairs at a hostile path."""
-    for name in ("1", "2", "ü3"):
-        _image(hostile_dir / "A" / f"{name}.png")
-        _image(hostile_dir / "B" / f"{name}.png")
-        mask = Image.new("L", (8, 8), 0)
-        mask.putpixel((2, 2), 255)
-        (hostile_dir / "label").mkdir(exist_ok=True)
-        mask.save(hostile_dir / "label" / f"{name}.png")
-    (hostile_dir / "list").mkdir()
-    for split, name in (("train", "1"), ("val", "2"), ("test", "ü3")):
-        _write(hostile_dir / "list" / f"{split}.txt", f"{name}.png\n")
-    return hostile_dir
-
-
-def test_a_good_segment_set_has_no_finding_and_is_counted(pairs: Path) -> None:
-    report = check_dataset(pairs)
-    assert report.findings == []
-    assert report.splits == {"test": 1, "train": 1, "val": 1}
-    assert (report.rows, report.images) == (3, 9)
-    assert report.labels == {"0": 3, "255": 3}
-
-
-SEGMENT_CASES: list[tuple[str, Callable[[Path], object]]] = [
-    ("E_DATA_FOLDER_MISSING", lambda d: shutil.rmtree(d / "list")),
-    ("E_DATA_LIST_MISSING", lambda d: (d / "list" / "val.txt").unlink()),
-    ("E_DATA_EMPTY", lambda d: _write(d / "list" / "val.txt", "\n")),
-    ("E_DATA_CSV_ENCODING", lambda d: _write(d / "list" / "test.txt", "ü3.png", "latin-1")),
-    ("E_DATA_IMAGE_MISSING", lambda d: (d / "label" / "1.png").unlink()),
-    ("E_DATA_IMAGE_EXT", lambda d: _write(d / "list" / "train.txt", "1.bmp\n")),
-    ("E_DATA_IMAGE_UNREADABLE", lambda d: _write(d / "B" / "1.png", "x")),
-    ("E_DATA_PATH_ESCAPES", lambda d: _write(d / "list" / "train.txt", "../A/1.png\n")),
-    ("E_DATA_SIZE_MISMATCH", lambda d: _image(d / "label" / "1.png", (9, 9), "L")),
-    ("E_DATA_MASK_CHANNELS", lambda d: _image(d / "label" / "1.png", mode="RGB")),
-    ("E_DATA_MASK_VALUES", lambda d: _image(d / "label" / "1.png", mode="L", colour=1)),
-    ("E_DATA_MASK_VALUES", lambda d: _image(d / "label" / "1.png", mode="L", colour=254)),
-    ("W_DATA_DUPLICATE", lambda d: _write(d / "list" / "train.txt", "1.png\n1.png\n")),
-    ("W_DATA_SPLIT_OVERLAP", lambda d: _write(d / "list" / "val.txt", "1.png\n")),
-    ("W_DATA_ONE_CLASS", lambda d: [_image(p, mode="L") for p in list((d / "label").iterdir())]),
-]
-
-
-@pytest.mark.parametrize(("code", "breaks"), SEGMENT_CASES)
-def test_each_finding_of_a_segment_set_is_provoked(pairs: Path, code: str, breaks: Callable[[Path], object]) -> None:
-    breaks(pairs)
-    report = check_segment(pairs, splits=["train", "val", "test"])
-    found = {f.code: f for f in report.findings}
-    assert code in found
-    assert found[code].fix
-    assert report.ok == code.startswith("W_")
-
-
-def test_masks_are_judged_by_transform_and_classes(pairs: Path) -> None:
-    report = check_segment(pairs, label_transform=None)
-    assert report.findings[0].fix == "dataset.segment.label_transform=norm"
-    for path in (pairs / "label").iterdir():
-        _image(path, mode="L", colour=3)
-    assert check_segment(pairs, label_transform=None, num_classes=4).ok
-    report = check_segment(pairs, label_transform=None)
-    assert report.findings[0].fix == "dataset.segment.num_classes=4"
-
-
-def test_predict_needs_no_masks_and_lists_may_be_csv(pairs: Path) -> None:
-    shutil.rmtree(pairs / "label")
-    _write(pairs / "list" / "predict.csv", "1.png,board 1\n2.png,board 2\n")
-    report = check_segment(pairs, splits=["predict"])
-    assert report.findings == []
-    assert (report.rows, report.images) == (2, 4)
-
-
-def test_the_real_satellite_samples_are_good(shared: Path) -> None:
-    root = shared / "data" / "levir_samples"
-    if not root.is_dir():
-        pytest.skip("no LEVIR samples beside this checkout")
-    report = check_dataset(root)
-    assert report.findings == []
-    assert report.rows == 7

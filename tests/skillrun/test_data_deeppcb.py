@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from skillrun.data.check import check_dataset
-from skillrun.data.crops import MARGIN, REACH, Box, clean_origins, defect_origin
+from skillrun.data.crops import MARGIN, REACH, Box, clean_origins, defect_origin, tile_origins
 from skillrun.data.deeppcb import convert_deeppcb, find_boards, read_boxes
 from skillrun.data.differences import difference_mask
 from skillrun.data.pictures import read_grey
@@ -108,6 +108,58 @@ def test_segment_marks_the_difference_inside_the_boxes_only(imitation: Path, tmp
     assert check_dataset(tmp_path / "out").findings == []
 
 
+def _lists(root: Path) -> dict[str, list[str]]:
+    return {p.stem: p.read_text(encoding="utf-8").split() for p in sorted((root / "list").glob("*.txt"))}
+
+
+def test_segment_tiles_show_each_defect_and_as_many_places_without_one(imitation: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    summary = convert_deeppcb(imitation, out, task="segment", crop=96, eval_groups=["20"])
+    assert summary.counts["train"] == {"pairs": 4}
+    assert summary.source["crop_px"] == 96
+    lists = _lists(out)
+    assert [name[:5] for name in lists["train"]] == ["10001"] * 4
+    assert [name[:5] for name in lists["test"]] == ["20001"] * 2
+    masks = [read_grey(out / "label" / name) for name in lists["train"]]
+    assert [mask.shape for mask in masks] == [(96, 96)] * 4
+    assert [bool(mask.any()) for mask in masks] == [True, True, False, False]
+    for name, mask in zip(lists["train"], masks, strict=True):
+        golden, test = (read_grey(out / part / name).astype(int) for part in ("A", "B"))
+        assert not np.abs(golden - test)[mask == 0].mean() > 30
+        assert not mask.any() or np.abs(golden - test)[mask > 0].mean() > 100
+    assert check_dataset(out).findings == []
+
+
+def test_tiles_have_the_same_bytes_for_the_same_seed_only(imitation: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        convert_deeppcb(imitation, tmp_path / name, task="segment", crop=96, eval_groups=["20"], seed=seed)
+    assert _digest(tmp_path / "a") == _digest(tmp_path / "b") != _digest(tmp_path / "c")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_box_lies_whole_in_a_tile_or_is_covered_by_several(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 240, (6, 2))
+    boxes = [Box(int(x), int(y), int(x) + int(rng.integers(1, 60)), int(y) + 20) for x, y in corners]
+    boxes += [Box(10, 100, 160, 120), Box(5, 5, 150, 220)]
+    tiles = tile_origins(boxes, (300, 300), 64, rng, 20)
+    shown = np.zeros((300, 300), bool)
+    for x, y in tiles:
+        assert 0 <= x <= 300 - 64
+        assert 0 <= y <= 300 - 64
+        shown[y : y + 64, x : x + 64] = True
+    for box in boxes:
+        assert shown[box.y1 : box.y2, box.x1 : box.x2].all()
+        assert box.longest > 64 or any(
+            x <= box.x1 and y <= box.y1 and box.x2 <= x + 64 and box.y2 <= y + 64 for x, y in tiles
+        )
+
+
+def test_a_defect_that_a_tile_already_shows_gets_no_tile_of_its_own() -> None:
+    boxes = [Box(100, 100, 110, 110), Box(104, 108, 112, 112)]
+    assert len(tile_origins(boxes, (300, 300), 64, np.random.default_rng(0), 0)) == 1
+
+
 def test_a_box_without_a_difference_gets_its_core_marked() -> None:
     flat = np.full((40, 40), 200, np.uint8)
     mask = difference_mask(flat, flat, [Box(8, 8, 24, 24)])
@@ -198,6 +250,8 @@ def test_broken_sources_are_refused_and_leave_nothing(imitation: Path, tmp_path:
     [
         ({"task": "detect"}, "E_DATA_TASK"),
         ({"crop": 8}, "E_DATA_CROP"),
+        ({"crop": 0}, "E_DATA_CROP"),
+        ({"crop": 8, "task": "segment"}, "E_DATA_CROP"),
         ({"eval_groups": ["99"]}, "E_DATA_GROUPS"),
         ({"eval_groups": []}, "E_DATA_GROUPS"),
         ({"eval_groups": ["10", "20"]}, "E_DATA_GROUPS"),
@@ -244,3 +298,19 @@ def test_the_real_boards_convert_completely(shared: Path, tmp_path: Path) -> Non
         for split in ("train", "eval")
     }
     assert groups == {"train": {"44000", "50600", "92000"}, "eval": {"77000"}}
+
+
+def test_tiles_of_the_real_boards_share_no_board_between_the_lists(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "deeppcb"
+    if not source.is_dir():
+        pytest.skip("no DeepPCB beside this checkout")
+    summary = convert_deeppcb(source, tmp_path / "out", task="segment", crop=128)
+    assert {split: n["pairs"] for split, n in summary.counts.items()} == {
+        "train": 2462, "val": 494, "test": 518, "predict": 518,
+    }  # fmt: skip
+    boards = {split: {name.split("_")[0] for name in names} for split, names in _lists(tmp_path / "out").items()}
+    assert {board[:5] for board in boards["train"]} == {"44000", "50600", "92000"}
+    assert {board[:5] for board in boards["val"] | boards["test"]} == {"77000"}
+    assert not boards["val"] & boards["test"]
+    with_change = sum(bool(read_grey(path).any()) for path in (tmp_path / "out" / "label").glob("*.png"))
+    assert with_change == 1737

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from skillrun.backends import get_backend
-from skillrun.errors import BackendError, RunFailedError
+from skillrun.errors import BackendError, ConflictError, RunFailedError, UsageError
+from skillrun.launch import resume
 from skillrun.plan import Plan
-from skillrun.runfolder import RunFolder
+from skillrun.runfolder import RunFolder, write_atomic
 from skillrun.watch import follow, read_events, require_success, status
 
 RESULT = """
@@ -48,6 +49,7 @@ def start(folder: Path, program: str) -> RunFolder:
         spec_text="task: classify\n",
     ).hashed()
     run.write_record(run_id="one", action="train", task="classify", backend="local", created="now")
+    write_atomic(run.plan, plan.to_json())
     run.write_record(handle=get_backend("local").launch(plan))
     return run
 
@@ -146,6 +148,46 @@ def test_a_run_whose_supervisor_is_killed_is_lost_not_succeeded(hostile_dir: Pat
     assert status(run).state == "lost"
     for child in children:
         os.kill(int(child), signal.SIGKILL)
+
+
+def test_an_artifact_may_be_a_folder_but_must_be_there(hostile_dir: Path) -> None:
+    listed = "{'status': 'succeeded', 'artifacts': [{'path': 'masks', 'kind': 'pictures'}]}"
+    run = start(hostile_dir, f"(run / 'masks').mkdir(); (run / 'result.json').write_text(json.dumps({listed}))")
+    assert finish(run) == "succeeded"
+    (run.path / "masks").rmdir()
+    assert "masks" in status(run).reason
+
+
+INTERRUPTED = """
+event(event='epoch', epoch=len(list(run.glob('epoch*'))) + 1)
+(run / f"epoch {len(list(run.glob('epoch*')))}").touch()
+if len(list(run.glob('epoch*'))) < 2:
+    result('cancelled'); sys.exit(130)
+result('succeeded', ['epoch 0', 'epoch 1'])
+"""
+
+
+def test_an_interrupted_run_goes_on_in_its_own_folder(hostile_dir: Path) -> None:
+    run = start(hostile_dir, INTERRUPTED)
+    assert finish(run) == "cancelled"
+    with pytest.raises(RunFailedError) as caught:
+        require_success(status(run))
+    assert caught.value.fix == "skillrun runs resume one"
+    seen = run.events.stat().st_size
+    resume(run)
+    assert [event["epoch"] for event in follow(run, offset=seen, poll_s=0.01)] == [2]
+    assert status(run).state == "succeeded"
+    with pytest.raises(UsageError) as refused:
+        resume(run)
+    assert refused.value.code == "E_RESUME"
+
+
+def test_a_run_that_still_goes_on_is_not_started_twice(hostile_dir: Path) -> None:
+    run = start(hostile_dir, SLOW)
+    wait_until(lambda: status(run).state == "running")
+    with pytest.raises(ConflictError, match="running"):
+        resume(run)
+    get_backend("local").stop(run)
 
 
 def test_a_run_goes_on_when_its_launcher_is_killed(hostile_dir: Path) -> None:

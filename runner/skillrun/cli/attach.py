@@ -41,15 +41,15 @@ class _Presses:
         return self._pressed_again.wait(seconds)
 
 
-def attach(run: RunFolder, output: Output) -> RunStatus:
-    """Show a run until it ends.
+def attach(run: RunFolder, output: Output, *, offset: int = 0) -> RunStatus:
+    """Show a run until it ends, from a byte offset of its events.
 
     Raises:
         InterruptedRunError: Ctrl-C; its message says what still runs and how to come back.
     """
     with _Presses() as presses:
         with RunProgress(output) as progress:
-            progress.show_all(follow(run, stop=lambda: presses.count > 0))
+            progress.show_all(follow(run, offset=offset, stop=lambda: presses.count > 0))
         found = status(run)
         if presses.count == 0 or found.done:
             return found
@@ -62,4 +62,5 @@ def attach(run: RunFolder, output: Output) -> RunStatus:
             raise InterruptedRunError("E_DETACHED", f"detached; {run.run_id} is still running", fix)
         output.say(f"stopping {run.run_id}: it writes a checkpoint first")
         get_backend(str(run.read_record().get("backend"))).stop(run)
-    raise InterruptedRunError("E_STOPPED", f"{run.run_id} was stopped", f"skillrun runs show {run.run_id}")
+    later = "resume" if found.action.endswith("train") else "show"
+    raise InterruptedRunError("E_STOPPED", f"{run.run_id} was stopped", f"skillrun runs {later} {run.run_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def synth(
 
     with _bar("drawing", Output(json)) as progress:
         summary = draw(out, task=task, pairs=pairs, seed=seed, size=size, force=force, progress=progress)
-    _say_made(summary, out, task, Output(json))
+    _say_made(summary, out, size, Output(json))
 
 
 @app.command()
@@ -51,7 +52,10 @@ def convert(
     destination: Destination,
     task: Task = "classify",
     centred: Annotated[bool, typer.Option("--centred", help="Defects in the middle of their crop.")] = False,
-    crop: Annotated[int, typer.Option(min=32, max=320, help="Side of a classify crop in pixels.")] = 64,
+    crop: Annotated[
+        int | None,
+        typer.Option(min=0, max=640, help="Side of a crop in pixels [classify: 64; segment: 0, whole boards]."),
+    ] = None,
     eval_groups: Annotated[str, typer.Option("--eval-groups", help="Board groups to hold out, with commas.")] = "",
     seed: Seed = 0,
     force: Force = False,
@@ -80,7 +84,7 @@ def convert(
             force=force,
             progress=progress,
         )
-    _say_made(summary, destination, task, Output(json))
+    _say_made(summary, destination, int(summary.source.get("crop_px", 256)), Output(json))
 
 
 @app.command()
@@ -89,12 +93,18 @@ def check(
     image_ext: Annotated[
         str, typer.Option("--image-ext", help="Extension to expect, e.g. .png (default: what is there).")
     ] = "",
+    num_classes: Annotated[int, typer.Option("--num-classes", min=2, max=255, help="Classes of segment masks.")] = 2,
+    label_transform: Annotated[
+        str, typer.Option("--label-transform", help="norm (masks of 0 and 255, or 0 and 1) or None (class indices).")
+    ] = "norm",
+    data_name: Annotated[str, typer.Option("--data-name", help="LandSCD for masks in its colours.")] = "",
     json: Json = False,
 ) -> None:
     """Counts, classes, sizes, extensions, missing and unreadable files, with row numbers. Exit 7 on an error."""
-    from skillrun.data.check import check_dataset
+    from skillrun.data.check import check_dataset, mask_rule
 
-    report = check_dataset(path, image_ext=image_ext or None)
+    masks = mask_rule(num_classes, label_transform, data_name)
+    report = check_dataset(path, image_ext=image_ext or None, masks=masks)
     Output(json).data(report.to_json(), "\n".join(_report_lines(report)))
     if not report.ok:
         raise typer.Exit(7)
@@ -121,15 +131,21 @@ def _report_lines(report: DatasetReport, name: str = "") -> Iterator[str]:
         )
 
 
-def _say_made(summary: DatasetSummary, out: Path, task: str, output: Output) -> None:
+def _say_made(summary: DatasetSummary, out: Path, side: int, output: Output) -> None:
+    """What was written, and a first training on it that a CPU can do; ``side`` is that of a picture in pixels."""
     counts = ", ".join(f"{name} {value}" for name, value in _flat(summary.counts))
     output.data({"dataset": asdict(summary)}, f"{out}\n  {counts}")
-    if task == "segment":
-        output.hint(f"skillrun visual_changenet segment_train --no-automl --train-data {out} --dry-run")
-    else:
+    small, side = "model.backbone.type=fan_tiny_8_p4_hybrid", -(-side // 32) * 32
+    if summary.task == "segment":
+        folder = shlex.quote(str(out))
         output.hint(
-            f"skillrun visual_changenet train --no-automl --train-data {out / 'train'} --eval-data {out / 'eval'} "
-            "model.backbone.type=fan_tiny_8_p4_hybrid dataset.classify.image_width=64 dataset.classify.image_height=64"
+            f"skillrun visual_changenet segment_train --no-automl --train-data {folder} {small} segment_img_size={side}"
+        )
+    else:
+        train, held_out = (shlex.quote(str(out / part)) for part in ("train", "eval"))
+        output.hint(
+            f"skillrun visual_changenet train --no-automl --train-data {train} --eval-data {held_out} "
+            f"{small} dataset.classify.image_width={side} dataset.classify.image_height={side}"
         )
 
 

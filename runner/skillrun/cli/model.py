@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +13,6 @@ from skillrun.cli.output import Output
 
 if TYPE_CHECKING:
     from skillrun.prepare import Prepared, Request
-    from skillrun.watch import RunStatus
 
 ACTIONS = {
     "train": "Train; ends with a checkpoint, metrics and the next command.",
@@ -180,50 +177,9 @@ def _go(request: Request, output: Output, *, dry_run: bool, explain: bool, detac
         output.data({"run_id": run.run_id, "run_dir": str(run.path), "state": "launched"}, run.run_id)
         return output.hint(f"skillrun runs attach {run.run_id}")
     from skillrun.cli.attach import attach
+    from skillrun.cli.outcome import say_outcome
 
     return say_outcome(attach(run, output), output)
-
-
-def say_outcome(found: RunStatus, output: Output) -> None:
-    """Metrics, where the files are, and the next command; raises RunFailedError for a run without proof of success."""
-    from skillrun.runfolder import RunFolder, read_json
-    from skillrun.watch import require_success
-
-    require_success(found)
-    folder = Path(found.run_dir)
-    result = read_json(RunFolder(folder).result) or {}
-    lines = [f"{found.run_id} succeeded in {float(result.get('seconds') or 0):.0f} s"]
-    lines += [f"  {name:<32} {value:.6g}" for name, value in _shown_metrics(found)]
-    for entry in result.get("checkpoints") or []:
-        marks = " and ".join(mark for mark in ("best", "last") if entry.get(mark))
-        if marks:
-            lines.append(f"  {marks + ' checkpoint':<25} {folder / entry['path']}")
-    lines += [f"  {entry.get('kind', 'file'):<16} {folder / entry['path']}" for entry in result.get("artifacts") or []]
-    output.data({"run": asdict(found), "checkpoints": result.get("checkpoints", [])}, "\n".join(lines))
-    output.hint(_next_command(found))
-
-
-def _shown_metrics(found: RunStatus) -> list[tuple[str, float]]:
-    """Numbers for a person: what a training repeats for its best checkpoint is in ``runs show``."""
-    numbers = [(name, value) for name, value in found.metrics.items() if isinstance(value, int | float)]
-    return [(name, value) for name, value in numbers if not name.startswith("best_")]
-
-
-def _next_command(found: RunStatus) -> str:
-    """What a user most likely types next, with this run's own data."""
-    from skillrun.runfolder import RunFolder
-    from skillrun.specfile import read_spec
-
-    action = found.action.removeprefix("segment_")
-    if action != "train":
-        return f"skillrun runs show {found.run_id}"
-    data = read_spec(RunFolder(Path(found.run_dir)).spec).values.get("dataset") or {}
-    if found.task == "segment":
-        folder = data["segment"]["root_dir"]
-    else:
-        folder = str(Path(data["classify"]["validation_dataset"]["csv_path"]).parent)
-    command = f"skillrun visual_changenet {found.action[: -len(action)]}evaluate"
-    return f"{command} --parent {found.run_id} --eval-data {shlex.quote(folder)}"
 
 
 def _show_explained(prepared: Prepared, output: Output) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from skillrun.cli.outcome import epoch_metrics
 from skillrun.cli.output import Output
 
 LINE_EVERY_S = 30.0
@@ -85,8 +86,7 @@ class RunProgress:
 
 def epoch_line(event: dict[str, Any]) -> str:
     """One line per epoch: its metrics, the learning rate and the time it took."""
-    metrics = event.get("metrics") or {}
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in epoch_metrics(event.get("metrics") or {}))
     rate = f"lr {event['lr']:.2g}  " if isinstance(event.get("lr"), int | float) else ""
     return f"epoch {event.get('epoch')}  {shown}  {rate}({float(event.get('seconds') or 0):.0f} s)"
 

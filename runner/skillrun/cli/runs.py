@@ -15,7 +15,17 @@ from skillrun.cli.output import Output
 
 app = typer.Typer(help="List, show, follow, stop and remove runs.", no_args_is_help=True)
 
-HEADLINE = ("average_precision", "test_acc", "val_ap", "val_loss", "train_loss")
+HEADLINE = (
+    "average_precision",
+    "test_iou_1",
+    "test_miou",
+    "test_acc",
+    "val_ap",
+    "val_iou_1",
+    "val_miou",
+    "val_loss",
+    "train_loss",
+)
 
 
 @app.command("list")
@@ -38,6 +48,7 @@ def list_(json: Json = False, workspace: Workspace = None, limit: Annotated[int,
 @app.command()
 def show(run: RunReference, json: Json = False, workspace: Workspace = None) -> None:
     """State, metrics and files of one run."""
+    from skillrun.cli.outcome import artifact_lines
     from skillrun.runfolder import find_run, read_json
     from skillrun.runfolder import workspace as resolve
     from skillrun.watch import status
@@ -49,7 +60,7 @@ def show(run: RunReference, json: Json = False, workspace: Workspace = None) -> 
     for entry in result.get("checkpoints") or []:
         marks = " ".join(mark for mark in ("best", "last") if entry.get(mark))
         lines.append(f"checkpoint  {entry['path']}  {marks}".rstrip())
-    lines += [f"{entry.get('kind', 'file'):<10}  {entry['path']}" for entry in result.get("artifacts") or []]
+    lines += [f"{kind:<10}  {place}" for kind, place in artifact_lines(result.get("artifacts") or [])]
     answer = {
         "run": asdict(found),
         "checkpoints": result.get("checkpoints", []),
@@ -99,7 +110,7 @@ def _lines(path: object) -> list[str]:
 def attach(run: RunReference, json: Json = False, workspace: Workspace = None) -> None:
     """Follow a run until it ends. Ctrl-C detaches, twice stops it."""
     from skillrun.cli.attach import attach as follow_run
-    from skillrun.cli.model import say_outcome
+    from skillrun.cli.outcome import say_outcome
     from skillrun.runfolder import find_run
     from skillrun.runfolder import workspace as resolve
 
@@ -119,6 +130,30 @@ def stop(run: RunReference, json: Json = False, workspace: Workspace = None) -> 
     get_backend(str(folder.read_record().get("backend", "local"))).stop(folder)
     found = status(folder)
     Output(json).data({"run": asdict(found)}, f"{found.run_id} {found.state}")
+
+
+@app.command()
+def resume(
+    run: RunReference,
+    json: Json = False,
+    workspace: Workspace = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for the run.")] = False,
+) -> None:
+    """Go on with a training that was stopped, failed or lost, from its latest checkpoint."""
+    from skillrun.cli.attach import attach as follow_run
+    from skillrun.cli.outcome import say_outcome
+    from skillrun.launch import resume as start_again
+    from skillrun.runfolder import find_run
+    from skillrun.runfolder import workspace as resolve
+
+    folder, output = find_run(run, resolve(workspace)), Output(json)
+    seen = folder.events.stat().st_size if folder.events.is_file() else 0
+    start_again(folder)
+    output.say(f"run {folder.run_id} goes on in {folder.path}")
+    if detach:
+        output.data({"run_id": folder.run_id, "run_dir": str(folder.path), "state": "launched"}, folder.run_id)
+        return output.hint(f"skillrun runs attach {folder.run_id}")
+    return say_outcome(follow_run(folder, output, offset=seen), output)
 
 
 @app.command()

@@ -11,15 +11,18 @@ from skillrun.data.check_classify import check_classify
 from skillrun.data.check_segment import SegmentFolders, check_segment
 from skillrun.data.probe import Progress
 from skillrun.data.report import DatasetReport, Finding
+from skillrun.data.segment_masks import MaskRule, mask_rule
 from skillrun.errors import DataError, NotFoundError
 
 __all__ = [
     "DatasetReport",
     "Finding",
+    "MaskRule",
     "SegmentFolders",
     "check_classify",
     "check_dataset",
     "check_segment",
+    "mask_rule",
 ]
 
 CSV_NAME = "dataset.csv"
@@ -31,6 +34,7 @@ def check_dataset(
     paths: str | Path | Sequence[str | Path],
     *,
     image_ext: str | None = None,
+    masks: MaskRule | None = None,
     cache_root: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DatasetReport:
@@ -42,6 +46,7 @@ def check_dataset(
     Args:
         paths: one path or several.
         image_ext: classify only; None takes what most files have.
+        masks: segment only; what the values of the masks mean.
         cache_root: where archives are unpacked; None unpacks into a temporary folder.
         progress: called with (images done, images in all) of each data set.
 
@@ -50,14 +55,18 @@ def check_dataset(
         DataError: ``E_DATA_LAYOUT``, a path holds no data set; or an archive is refused (``E_ARCHIVE_…``).
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
-    reports = {str(path): _check_one(Path(path), image_ext, cache_root, progress) for path in listed}
+    reports = {str(path): _check_one(Path(path), image_ext, masks, cache_root, progress) for path in listed}
     if len(reports) == 1:
         return next(iter(reports.values()))
     return _joined(Path(), reports)
 
 
 def _check_one(
-    path: Path, image_ext: str | None, cache_root: str | Path | None, progress: Progress | None
+    path: Path,
+    image_ext: str | None,
+    masks: MaskRule | None,
+    cache_root: str | Path | None,
+    progress: Progress | None,
 ) -> DatasetReport:
     if not path.exists():
         raise NotFoundError("E_DATA_NOT_FOUND", f"{path} does not exist.", "Name a data set folder or a CSV")
@@ -65,7 +74,7 @@ def _check_one(
     if csv_path.is_file():
         return _check_csv(csv_path, image_ext, cache_root, progress)
     if (path / "A").is_dir() and (path / "B").is_dir():
-        return check_segment(path, progress=progress)
+        return check_segment(path, masks=masks, progress=progress)
     children = [c for c in sorted(path.iterdir()) if c.is_dir() and (c / CSV_NAME).is_file()]
     if not children:
         raise DataError(

@@ -73,6 +73,43 @@ def _place(low: int, high: int, extent: int, size: int, offset: int) -> int:
     return min(max(start, 0), extent - size)
 
 
+def tile_reach(size: int) -> int:
+    """How far a defect lies from the middle of a tile of ``size`` px: in proportion, as `REACH` is to 64 px."""
+    return size * REACH // 64
+
+
+def tile_origins(
+    boxes: Sequence[Box], shape: tuple[int, ...], size: int, rng: np.random.Generator, reach: int
+) -> list[Point]:
+    """Corners of tiles of ``size`` px on a picture of ``shape`` such that each box lies whole in at least one.
+
+    A box that an earlier tile already shows whole gets no tile of its own. A box longer than a tile is covered
+    by a row of tiles instead.
+    """
+    tiles: list[Point] = []
+    for box in boxes:
+        if any(_shows(tile, size, box) for tile in tiles):
+            continue
+        x, y = defect_origin(box, shape, size, rng, reach)
+        columns = _cover(box.x1, box.x2, shape[1], size) or [x]
+        rows = _cover(box.y1, box.y2, shape[0], size) or [y]
+        tiles += [(column, row) for row in rows for column in columns]
+    return tiles
+
+
+def _shows(tile: Point, size: int, box: Box) -> bool:
+    x, y = tile
+    return x <= box.x1 and y <= box.y1 and box.x2 <= x + size and box.y2 <= y + size
+
+
+def _cover(low: int, high: int, extent: int, size: int) -> list[int]:
+    """Evenly spread starts of spans of ``size`` that cover low..high-1; none if one span does."""
+    if high - low <= size:
+        return []
+    count = -(-(high - low) // size)
+    return [min(low + step * (high - low - size) // (count - 1), extent - size) for step in range(count)]
+
+
 def clean_origins(
     golden: Picture, boxes: Sequence[Box], size: int, count: int, rng: np.random.Generator
 ) -> list[Point]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skillrun.data.crops import REACH, Box, Point, clean_origins, crop_at, defect_origin
+from skillrun.data.crops import REACH, Box, Point, clean_origins, crop_at, defect_origin, tile_origins, tile_reach
 from skillrun.data.differences import difference_mask
 from skillrun.data.extras import require
 from skillrun.data.layout import (
@@ -20,6 +20,7 @@ from skillrun.data.layout import (
     ClassifyWriter,
     DatasetSummary,
     SegmentWriter,
+    Task,
     known_task,
     new_dataset,
     write_manifest,
@@ -37,6 +38,7 @@ DEFECT_NAMES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6
 MAX_BOX = 60
 # One whole board type, 29 % of the annotated defects of the four published training groups used here.
 DEFAULT_EVAL_GROUPS = ("group77000",)
+DEFAULT_CROP = {"classify": 64, "segment": 0}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def convert_deeppcb(
     *,
     task: str = "classify",
     centred: bool = False,
-    crop: int = 64,
+    crop: int | None = None,
     eval_groups: Sequence[str] = DEFAULT_EVAL_GROUPS,
     seed: int = 0,
     force: bool = False,
@@ -84,9 +86,11 @@ def convert_deeppcb(
         source: the folder that holds the ``groupX`` folders, or its parent.
         destination: new or empty folder.
         task: ``classify`` writes crops of single defects and as many of defect-free places;
-            ``segment`` writes whole boards with a mask of the difference inside the annotated boxes.
-        centred: classify only; put each defect in the middle instead of up to 20 px beside it.
-        crop: classify only; side of a crop in pixels, 16..640.
+            ``segment`` writes whole boards or tiles with a mask of the difference inside the annotated boxes.
+        centred: put each defect in the middle of its crop instead of up to 20 px (classify) or 20/64 of the
+            side (segment) beside it.
+        crop: side of a crop in pixels, 16..640; classify: 64 if not given; segment: whole boards if not given
+            or 0, else tiles that show every defect, and as many without one.
         eval_groups: names of the groups held out, e.g. ``("group77000",)``; ``77000`` works too.
         seed: of the places of the crops; the same seed gives the same bytes.
         force: replace a data set that lies at ``destination``.
@@ -102,7 +106,8 @@ def convert_deeppcb(
     require("Converting DeepPCB", "numpy", "cv2")
     task_name = known_task(task)
     boards = find_boards(Path(source))
-    options = _Options(_known_groups(boards, eval_groups), centred, _known_crop(crop), seed)
+    side = _known_crop(crop, task_name)
+    options = _Options(_known_groups(boards, eval_groups), centred, side, seed)
     with new_dataset(Path(destination), force=force) as folder:
         if task_name == "classify":
             counts, skipped = _write_classify(folder, boards, options, progress)
@@ -114,8 +119,10 @@ def convert_deeppcb(
             "train_groups": sorted({b.group for b in boards} - set(options.eval_groups)),
             "eval_groups": list(options.eval_groups),
         }
+        if side:
+            origin |= {"crop_px": side, "centred": centred}
         if task_name == "classify":
-            origin |= {"crop_px": crop, "centred": centred, "max_box_px": MAX_BOX, "skipped_large": skipped}
+            origin |= {"max_box_px": MAX_BOX, "skipped_large": skipped}
         summary = ConvertSummary(Path(destination), task_name, seed, counts, origin)
         write_manifest(folder, summary)
     return summary
@@ -182,10 +189,12 @@ def _known_groups(boards: Sequence[Board], wanted: Sequence[str]) -> tuple[str, 
     return chosen
 
 
-def _known_crop(crop: int) -> int:
-    if not 16 <= crop <= 640:
-        raise UsageError("E_DATA_CROP", f"A crop of {crop} px is outside 16..640.", "--crop 64")
-    return crop
+def _known_crop(crop: int | None, task: Task) -> int:
+    """The side of a crop in pixels; 0 stands for whole boards."""
+    side = DEFAULT_CROP[task] if crop is None else crop
+    if not 16 <= side <= 640 and (side, task) != (0, "segment"):
+        raise UsageError("E_DATA_CROP", f"A crop of {side} px is outside 16..640.", "--crop 64")
+    return side
 
 
 def _board_rng(board: Board, seed: int) -> np.random.Generator:
@@ -248,19 +257,44 @@ def _write_segment(
     folder: Path, boards: Sequence[Board], options: _Options, progress: Progress | None
 ) -> dict[str, dict[str, int]]:
     writer = SegmentWriter(folder)
-    names: dict[str, list[str]] = {"train": [], "eval": []}
+    names: dict[str, list[list[str]]] = {"train": [], "eval": []}
+    owed: dict[str, int] = {}
     for done, board in enumerate(boards, start=1):
-        golden, test = _read_pair(board, minimum=1)
-        writer.add(
-            board.name,
-            golden=golden,
-            test=test,
-            mask=difference_mask(golden, test, _boxes_of(board, golden.shape)),
-        )
-        names[options.split(board)].append(board.name)
+        golden, test = _read_pair(board, minimum=options.crop or 1)
+        boxes = _boxes_of(board, golden.shape)
+        pictures = (golden, test, difference_mask(golden, test, boxes))
+        if options.crop:
+            names[options.split(board)].append(_add_tiles(writer, board, pictures, boxes, options, owed))
+        else:
+            writer.add(board.name, golden=golden, test=test, mask=pictures[2])
+            names[options.split(board)].append([board.name])
         if progress:
             progress(done, len(boards))
-    return writer.close(names["train"], names["eval"])
+    return writer.close([name for group in names["train"] for name in group], names["eval"])
+
+
+def _add_tiles(
+    writer: SegmentWriter,
+    board: Board,
+    pictures: tuple[Picture, Picture, Picture],
+    boxes: Sequence[Box],
+    options: _Options,
+    owed: dict[str, int],
+) -> list[str]:
+    """Write the tiles of one board; returns their names. ``owed`` is what each group lacks in clean tiles."""
+    golden, test, mask = pictures
+    rng, side = _board_rng(board, options.seed), options.crop
+    reach = 0 if options.centred else tile_reach(side)
+    tiles = tile_origins(boxes, golden.shape, side, rng, reach)
+    wanted = len(tiles) + owed.get(board.group, 0)
+    clean = clean_origins(golden, boxes, side, wanted, rng)
+    owed[board.group] = wanted - len(clean)
+    names = []
+    for number, at in enumerate([*tiles, *clean]):
+        names.append(f"{board.name}_{number:02d}_x{at[0]}_y{at[1]}")
+        cut = (crop_at(picture, at, side) for picture in (golden, test, mask))
+        writer.add(names[-1], **dict(zip(("golden", "test", "mask"), cut, strict=True)))
+    return names
 
 
 def _read_pair(board: Board, *, minimum: int) -> tuple[Picture, Picture]:

@@ -163,13 +163,18 @@ class SegmentWriter:
         for part, picture in (("A", golden), ("B", test), ("label", mask)):
             write_png(self._folder / part / f"{name}{IMAGE_EXT}", picture)
 
-    def close(self, train: Sequence[str], held_out: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Write the lists; held-out names alternate between ``val`` and ``test``; ``predict`` is ``test``.
+    def close(self, train: Sequence[str], held_out: Sequence[Sequence[str]]) -> dict[str, dict[str, int]]:
+        """Write the lists; ``predict`` is ``test``.
+
+        Args:
+            train: names to train on.
+            held_out: names of one board each; the boards alternate between ``val`` and ``test``.
 
         Returns:
             split -> ``pairs`` -> number of pairs.
         """
-        val, test = (held_out, held_out) if len(held_out) < 2 else (held_out[::2], held_out[1::2])
+        halves = (held_out, held_out) if len(held_out) < 2 else (held_out[::2], held_out[1::2])
+        val, test = ([name for board in half for name in board] for half in halves)
         lists = {"train": train, "val": val, "test": test, "predict": test}
         folder = self._folder / "list"
         folder.mkdir()

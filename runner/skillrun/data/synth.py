@@ -197,7 +197,7 @@ def _write_segment(folder: Path, samples: Iterator[tuple[str, Pair]]) -> dict[st
     for split, pair in samples:
         writer.add(pair.name, golden=pair.golden, test=pair.test, mask=pair.mask)
         names[split].append(pair.name)
-    return writer.close(names["train"], names["eval"])
+    return writer.close(names["train"], [[name] for name in names["eval"]])
 
 
 def _pairs_of_boards(pairs: int) -> list[int]:

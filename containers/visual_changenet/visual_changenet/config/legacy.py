@@ -6,9 +6,14 @@ import copy
 from typing import Any
 
 # old dotted key -> its present keys in the same section; several present keys share out a list.
+_SWITCHES = ("random_flip", "random_rotate", "random_color", "with_scale_random_crop")
 RENAMED: dict[str, tuple[str, ...]] = {
     "model.decode_head.align_corner": ("align_corners",),
     "dataset.classify.output_shape": ("image_height", "image_width"),
+    "dataset.classify.input_height": ("image_height",),
+    "dataset.classify.input_width": ("image_width",),
+    **{f"dataset.classify.augmentation_config.{name}.enabled": ("enable",) for name in _SWITCHES},
+    **{f"dataset.segment.augmentation.{name}.enabled": ("enable",) for name in _SWITCHES},
 }
 
 
