@@ -15,6 +15,7 @@ from skillrun.data.check import check_dataset
 from skillrun.data.defects import KINDS, Board, find_defect
 from skillrun.data.extras import require
 from skillrun.data.painting import paint_layers
+from skillrun.data.pictures import read_grey
 from skillrun.data.synth import board_pairs, synth
 from skillrun.errors import BackendError, ConflictError, UsageError
 
@@ -138,3 +139,11 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it() -> None:
     assert caught.value.code == "E_EXTRA_MISSING"
     assert "no_such_package" in caught.value.message
     assert caught.value.fix == 'pip install "skillrun[local]"'
+
+
+def test_every_list_of_a_segment_set_has_pairs_with_and_without_a_change(tmp_path: Path) -> None:
+    synth(tmp_path / "out", task="segment", pairs=60)
+    for split in ("train", "val", "test"):
+        names = (tmp_path / "out" / "list" / f"{split}.txt").read_text(encoding="utf-8").split()
+        changed = sum(bool(read_grey(tmp_path / "out" / "label" / name).any()) for name in names)
+        assert 0 < changed < len(names)

@@ -72,6 +72,40 @@ def write_spec(folder: Path, **train: Any) -> Path:
     return path
 
 
+def write_segment(folder: Path, count: int = 10, **train: Any) -> Path:
+    """A segment data set of ``count`` pairs in ``folder``, every test image with a bright square, and its spec."""
+    rng = np.random.default_rng(1)
+    for name in ("A", "B", "label", "list"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    names = [f"pair {index:02d}.png" for index in range(count)]
+    for index, name in enumerate(names):
+        golden = rng.integers(0, 120, (SIDE, SIDE, 3), dtype=np.uint8)
+        test, mask = golden.copy(), np.zeros((SIDE, SIDE), np.uint8)
+        top, left = 2 * (index % 7), 3 * (index % 5)
+        test[top : top + 12, left : left + 12] = 255
+        mask[top : top + 12, left : left + 12] = 255
+        for part, image in (("A", golden), ("B", test), ("label", mask)):
+            Image.fromarray(image).save(folder / part / name)
+    for split, chosen in (("train", names[:8]), ("val", names[6:]), ("test", names[6:]), ("predict", names[:3])):
+        (folder / "list" / f"{split}.txt").write_text("\n".join(chosen), encoding="utf-8")
+    data = {"root_dir": str(folder), "img_size": SIDE, "batch_size": 2, "workers": 0}
+    spec = {
+        "task": "segment",
+        "results_dir": str(folder / "results"),
+        "model": {
+            "backbone": {"type": "fan_tiny_8_p4_hybrid"},
+            "decode_head": {"decoder_params": {"embed_dim": 16}},
+        },
+        "dataset": {"segment": data},
+        "train": {"num_epochs": 2, "device": "cpu", "threads": 1, "optim": {"lr": 5e-4}} | train,
+        "evaluate": {"checkpoint": "${results_dir}/train/changenet_model_segment_latest.pth"},
+        "inference": {"checkpoint": "${evaluate.checkpoint}"},
+    }
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return path
+
+
 def command(action: str, spec: Path, *overrides: str) -> list[str]:
     """The command line of one action."""
     return [sys.executable, "-m", "visual_changenet", action, "-e", str(spec), *overrides]
@@ -95,13 +129,14 @@ class ClassifyCase:
 
     write_images = staticmethod(write_images)
     write_spec = staticmethod(write_spec)
+    write_segment = staticmethod(write_segment)
     command = staticmethod(command)
     run = staticmethod(run)
 
 
 @pytest.fixture(scope="session")
 def case() -> type[ClassifyCase]:
-    """Functions that write a tiny classify data set and run actions on it."""
+    """Functions that write tiny data sets and run actions on them."""
     return ClassifyCase
 
 
@@ -110,5 +145,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a data set with a finished two-epoch training; do not write into ``results/train``."""
     folder = tmp_path_factory.mktemp("ein Ordner, mit 'Ü'")
     done = run("train", write_spec(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_segment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a segment data set with a finished two-epoch training; do not write into ``results/train``."""
+    folder = tmp_path_factory.mktemp("Masken, mit 'Ü'")
+    done = run("train", write_segment(folder, checkpoint_interval=1))
     assert done.returncode == 0, done.stderr
     return folder

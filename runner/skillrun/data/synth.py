@@ -193,11 +193,11 @@ def _write_classify(folder: Path, samples: Iterator[tuple[str, Pair]]) -> dict[s
 
 def _write_segment(folder: Path, samples: Iterator[tuple[str, Pair]]) -> dict[str, dict[str, int]]:
     writer = SegmentWriter(folder)
-    names: dict[str, list[str]] = {"train": [], "eval": []}
+    boards: dict[str, dict[str, list[str]]] = {"train": {}, "eval": {}}
     for split, pair in samples:
         writer.add(pair.name, golden=pair.golden, test=pair.test, mask=pair.mask)
-        names[split].append(pair.name)
-    return writer.close(names["train"], [[name] for name in names["eval"]])
+        boards[split].setdefault(pair.board, []).append(pair.name)
+    return writer.close([name for names in boards["train"].values() for name in names], [*boards["eval"].values()])
 
 
 def _pairs_of_boards(pairs: int) -> list[int]:

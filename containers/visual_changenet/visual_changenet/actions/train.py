@@ -120,7 +120,9 @@ def build_module(session: Session, start: StartPoint) -> ChangeModule:
         session.notice(load_backbone(module.model.backbone, Path(backbone["pretrained_backbone_path"])))
     whole = spec["train"]["pretrained_model_path"]
     if whole:
-        load_weights(module.model, read_checkpoint(whole, "train.pretrained_model_path"), whole)
+        content = read_checkpoint(whole, "train.pretrained_model_path")
+        for text in load_weights(module.model, content, whole, resize_positions=True):
+            session.notice(text)
     return _laid_out(module)
 
 

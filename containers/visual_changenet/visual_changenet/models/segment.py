@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from visual_changenet.models.backbones.base import PyramidBackbone
 from visual_changenet.models.difference import DifferencePyramid, fusion
+from visual_changenet.models.full_size import Stage, full_size_logits
 
 RESIDUAL_SCALE = 0.1
+# Pixels of a batch from which folding the last stage pays; below, making its kernels costs more than it saves.
+FOLD_FROM = 32768
 
 
 def prediction_head(width: int, classes: int) -> nn.Sequential:
@@ -80,9 +83,20 @@ class SegmentDecoder(DifferencePyramid):
         size = maps[-1].shape[-2:]
         x = self.fused(maps, int(size[0]), int(size[1]))
         x = self.dense_2x(self.convd2x(x))
-        x = self.dense_1x(self.convd1x(x))
-        out: Tensor = self.change_probability(x)
+        pixels = 4 * x.shape[0] * x.shape[2] * x.shape[3]
+        if pixels >= FOLD_FROM and not (torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()):
+            return full_size_logits(x, self._last_stage())
+        out: Tensor = self.change_probability(self.dense_1x(self.convd1x(x)))
         return out
+
+    def _last_stage(self) -> Stage:
+        double, predict = self.convd1x.conv2d, self.change_probability.conv2d
+        residual = self.dense_1x[0]
+        assert isinstance(residual, Residual)
+        conv1, conv2 = residual.conv1.conv2d, residual.conv2.conv2d
+        assert isinstance(double, nn.ConvTranspose2d) and isinstance(predict, nn.Conv2d)
+        assert isinstance(conv1, nn.Conv2d) and isinstance(conv2, nn.Conv2d)
+        return Stage(double, conv1, conv2, predict, RESIDUAL_SCALE)
 
 
 class SegmentNetwork(nn.Module):

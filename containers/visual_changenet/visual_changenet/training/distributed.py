@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def several_processes() -> bool:
@@ -39,3 +39,19 @@ def any_process(decision: bool, device: torch.device) -> bool:
     flag = torch.tensor(int(decision), device=device)
     dist.all_reduce(flag, op=dist.ReduceOp.MAX)
     return bool(flag.item())
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every process the buffers (batch-norm statistics) of the first one.
+
+    After a step each process has statistics of its own part of the data; the checkpoint holds those of the first.
+    """
+    if not several_processes():
+        return
+    with torch.no_grad():
+        for kind in dict.fromkeys(buffer.dtype for buffer in module.buffers()):
+            buffers = [buffer for buffer in module.buffers() if buffer.dtype == kind]
+            flat = torch.cat([buffer.flatten() for buffer in buffers])
+            dist.broadcast(flat, src=0)
+            for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(part.view_as(buffer))

@@ -17,6 +17,7 @@ from visual_changenet.errors import RunError
 from visual_changenet.losses import build_loss
 from visual_changenet.models import Network, build_model
 from visual_changenet.models.geometry import classify_input_size
+from visual_changenet.training.distributed import share_buffers
 
 
 def learning_rate_factor(policy: str, epoch: int, num_epochs: int) -> float:
@@ -105,8 +106,9 @@ class ChangeModule(pl.LightningModule, ABC):
             schedule.step()
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Forget the last validation, and judge the weights that the checkpoint will hold."""
         self.forget("val")
+        share_buffers(self.model)
 
     def on_validation_epoch_end(self) -> None:
         """Score the validation."""

@@ -45,6 +45,16 @@ class Recorder(Checkpoint):
         self.saved_within_epoch = False
         self.kept_as_best = ""
         self._progress: dict[str, Progress] = {}
+        self._mark_best()
+
+    def _mark_best(self) -> None:
+        """Among the checkpoints of earlier runs in this folder."""
+        best: dict[str, Any] | None = None
+        for entry in sorted(self.session.checkpoints, key=lambda entry: entry["step"]):
+            if self.better(entry["metrics"], best["metrics"] if best else None):
+                best = entry
+        if best is not None:
+            best["best"] = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning has installed its signal handlers by now; ours must win."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visual_changenet.checkpoints import newest_checkpoint, read_checkpoint
+from visual_changenet.checkpoints import checkpoint_number, newest_checkpoint, read_checkpoint
 from visual_changenet.errors import SpecError
-from visual_changenet.session import Session
+from visual_changenet.session import Session, sha256_of
 
 KEY = "train.resume_training_checkpoint_path"
 
@@ -53,7 +53,7 @@ def find_start(session: Session) -> StartPoint:
     session.status.write("RUNNING", f"Resuming training from checkpoint: {path}")
     within = f", batch {batches + 1}" if batches else ""
     session.notice(f"training goes on from {path} with epoch {epoch + 1} of {options['num_epochs']}{within}.")
-    session.checkpoints = earlier_checkpoints(session)
+    session.checkpoints = earlier_checkpoints(session, path)
     return StartPoint(epoch, batches, path, content)
 
 
@@ -67,15 +67,22 @@ def position(content: dict[str, Any]) -> tuple[int, int]:
     return epoch + 1, 0
 
 
-def earlier_checkpoints(session: Session) -> list[dict[str, Any]]:
-    """Entries of result.json for the checkpoints that earlier runs in this folder reported and that still exist."""
-    path = session.run_dir / "events.jsonl"
+def earlier_checkpoints(session: Session, start: Path) -> list[dict[str, Any]]:
+    """Entries of result.json for the checkpoints that earlier runs in this folder reported and that still exist.
+
+    ``start`` is among them if it lies in the folder: a run may be killed between writing and reporting it.
+    """
+    log = session.run_dir / "events.jsonl"
     known: dict[str, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
         try:
             event = json.loads(line)
         except ValueError:  # the last line of a killed run
             continue
         if event.get("event") == "checkpoint" and (session.run_dir / event["path"]).is_file():
             known[event["path"]] = {name: event[name] for name in ("path", "epoch", "step", "metrics", "sha256")}
+    name, number = session.relative(start), checkpoint_number(start.name)
+    if name not in known and number is not None and start.resolve().parent == session.results_dir.resolve():
+        epoch, step = number
+        known[name] = {"path": name, "epoch": epoch, "step": step, "metrics": {}, "sha256": sha256_of(start)}
     return [entry | {"best": False, "last": False} for entry in known.values()]
