@@ -197,7 +197,10 @@ def _write_segment(folder: Path, samples: Iterator[tuple[str, Pair]]) -> dict[st
     for split, pair in samples:
         writer.add(pair.name, golden=pair.golden, test=pair.test, mask=pair.mask)
         boards[split].setdefault(pair.board, []).append(pair.name)
-    return writer.close([name for names in boards["train"].values() for name in names], [*boards["eval"].values()])
+    held_out = [*boards["eval"].values()]
+    if len(held_out) == 1:  # one board for both lists: pairs by twos, one of them with a defect
+        held_out = [held_out[0][i : i + 2] for i in range(0, len(held_out[0]), 2)]
+    return writer.close([name for names in boards["train"].values() for name in names], held_out)
 
 
 def _pairs_of_boards(pairs: int) -> list[int]:
