@@ -63,5 +63,5 @@ def quiet_lightning() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
-        warnings.filterwarnings("ignore", message=r".*(num_workers|pin_memory|lr_scheduler\.step).*")
+        warnings.filterwarnings("ignore", message=r".*(num_workers|pin_memory|lr_scheduler\.step|Grad strides).*")
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +13,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from visual_changenet.data.align import find_shift, shifted
+from visual_changenet.data.align import Alignment, Motion, find_motion, registered
 from visual_changenet.data.augment import Augmenter, Draw
-from visual_changenet.data.images import ImageStore, Pixels
+from visual_changenet.data.cache import disk_cache
+from visual_changenet.data.images import Pixels, load_rgb
+from visual_changenet.data.order import Place, random_of
+from visual_changenet.data.store import PixelStore
 from visual_changenet.data.table import Row, Table, read_table
-from visual_changenet.data.transforms import Normalise, combine
+from visual_changenet.data.transforms import Normalise, combine, mean_light
 from visual_changenet.errors import DataInvalidError, MissingFileError, SpecError
 from visual_changenet.models.geometry import classify_input_size
 
@@ -47,7 +51,7 @@ class ClassifyDataset(Dataset[Item]):
         self.columns = data["grid_map"]["x"] if data["concat_type"] == "grid" and data["num_input"] > 1 else 1
         classify_input_size(data)
         self.num_golden: int = data["num_golden"]
-        self.align = bool(data.get("align"))
+        self.align: Alignment = data.get("align") or "none"
         self.seed = seed
         options = data["augmentation_config"]
         self.normalise = Normalise(options["rgb_input_mean"], options["rgb_input_std"])
@@ -55,11 +59,15 @@ class ClassifyDataset(Dataset[Item]):
         augmented = split == "train" and options["augment"]
         self.augmenter = Augmenter(options, size) if augmented else None
         resample = Image.Resampling.BICUBIC if augmented else Image.Resampling.BILINEAR
-        expected = 2 * len(self.table.rows) * len(self.suffixes) * max(1, data["workers"])
-        self.store = ImageStore(size, resample, expected=expected)
-        self._rng: random.Random | None = None
-        self._shifts: dict[int, tuple[int, int]] = {}
-        self._check_files()
+        self._motions: dict[int, Motion | None] = {}
+        self._folders: dict[str, list[list[Path]]] = {}
+        self._files = [(self.paths(row, "input_path"), self.golden_paths(row)) for row in self.table.rows]
+        self.store = PixelStore(
+            self._check_files(),
+            (*size, 3),
+            partial(load_rgb, size=size, resample=resample),
+            cache=disk_cache(data.get("cache_dir"), (*size, 3), f"rgb {resample.name}"),
+        )
 
     def __len__(self) -> int:
         return len(self.table.rows)
@@ -80,7 +88,12 @@ class ClassifyDataset(Dataset[Item]):
         """
         if self.num_golden == 1:
             return [self.paths(row, "golden_path")]
-        folder = self.images_dir / row.cells["golden_path"]
+        name = row.cells["golden_path"]
+        if name not in self._folders:
+            self._folders[name] = self._choose_goldens(row, self.images_dir / name)
+        return self._folders[name]
+
+    def _choose_goldens(self, row: Row, folder: Path) -> list[list[Path]]:
         endings = [f"{suffix}{self.extension}" for suffix in self.suffixes]
         found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
         stems = sorted({name[: -len(e)] for name in found for e in endings if name.endswith(e)})
@@ -92,19 +105,20 @@ class ClassifyDataset(Dataset[Item]):
         return [[folder / f"{stem}{ending}" for ending in endings] for stem in chosen]
 
     def pixels(self, index: int) -> tuple[list[Pixels], list[list[Pixels]]]:
-        """uint8 images before augmentation: test lights, and lights per golden; registered if asked."""
-        row = self.table.rows[index]
-        test = [self.store.get(path) for path in self.paths(row, "input_path")]
-        goldens = [[self.store.get(path) for path in paths] for paths in self.golden_paths(row)]
-        if self.align:
-            if index not in self._shifts:
-                self._shifts[index] = find_shift(combine(test, 1), combine(goldens[0], 1))
-            test = [shifted(image, *self._shifts[index]) for image in test]
+        """uint8 images before augmentation: test lights, and lights per golden; the test registered if asked."""
+        tests, references = self._files[index]
+        test = [self.store.get(path) for path in tests]
+        goldens = [[self.store.get(path) for path in paths] for paths in references]
+        if self.align != "none":
+            if index not in self._motions:
+                self._motions[index] = find_motion(mean_light(test), mean_light(goldens[0]), self.align)
+            test = [registered(image, self._motions[index]) for image in test]
         return test, goldens
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, place: int | Place) -> Item:
+        index, epoch, position = place if isinstance(place, Place) else (place, 0, place)
         test, goldens = self.pixels(index)
-        draw = self.augmenter.draw(self._random()) if self.augmenter else Draw()
+        draw = self.augmenter.draw(random_of(self.seed, epoch, position)) if self.augmenter else Draw()
         unit = self._tensor(test, draw)
         references = [self._tensor(golden, draw) for golden in goldens]
         golden = references[0] if self.num_golden == 1 else torch.stack(references)
@@ -115,20 +129,16 @@ class ClassifyDataset(Dataset[Item]):
             lights = [draw.apply(image) for image in lights]
         return self.normalise(combine(lights, self.columns))
 
-    def _random(self) -> random.Random:
-        # torch.initial_seed() is the run's seed here, and a distinct seed in every loader worker.
-        if self._rng is None:
-            self._rng = random.Random(torch.initial_seed())
-        return self._rng
-
-    def _check_files(self) -> None:
+    def _check_files(self) -> list[Path]:
+        """All image files; the first one that is missing is an error."""
         known: dict[Path, bool] = {}
-        for row in self.table.rows:
-            for path in [*self.paths(row, "input_path"), *(p for g in self.golden_paths(row) for p in g)]:
+        for row, (tests, references) in zip(self.table.rows, self._files, strict=True):
+            for path in [*tests, *(path for golden in references for path in golden)]:
                 if path not in known:
                     known[path] = path.is_file()
                 if not known[path]:
                     raise self._row_error(row, "E_DATA_IMAGE_MISSING", f"there is no image {path}")
+        return list(known)
 
     def _row_error(self, row: Row, code: str, what: str) -> DataInvalidError:
         return DataInvalidError(

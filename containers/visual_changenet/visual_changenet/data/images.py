@@ -1,4 +1,4 @@
-"""Decoding images to RGB arrays of a fixed size, with a bounded cache in memory."""
+"""Decoding images to RGB arrays of a fixed size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from PIL import Image
 from visual_changenet.errors import DataInvalidError
 
 Pixels = NDArray[np.uint8]
-CACHE_LIMIT_BYTES = 1_000_000_000
 
 
 def load_rgb(path: Path, size: tuple[int, int], resample: Image.Resampling) -> Pixels:
@@ -25,7 +24,7 @@ def load_rgb(path: Path, size: tuple[int, int], resample: Image.Resampling) -> P
     """
     try:
         with Image.open(path) as image:
-            rgb = image.convert("RGB")
+            rgb = image if image.mode == "RGB" else image.convert("RGB")
             if rgb.size != (size[1], size[0]):
                 rgb = rgb.resize((size[1], size[0]), resample)
             return np.array(rgb, dtype=np.uint8)
@@ -35,22 +34,3 @@ def load_rgb(path: Path, size: tuple[int, int], resample: Image.Resampling) -> P
             f"{path} can not be read as an image: {error}.",
             "replace the file or remove its row",
         ) from error
-
-
-class ImageStore:
-    """Images of one size by path; keeps them in memory where all of them fit into the limit."""
-
-    def __init__(self, size: tuple[int, int], resample: Image.Resampling, *, expected: int) -> None:
-        self.size = size
-        self.resample = resample
-        self.keep = expected * size[0] * size[1] * 3 <= CACHE_LIMIT_BYTES
-        self._cache: dict[Path, Pixels] = {}
-
-    def get(self, path: Path) -> Pixels:
-        """uint8 (height, width, 3); treat it as read-only."""
-        found = self._cache.get(path)
-        if found is None:
-            found = load_rgb(path, self.size, self.resample)
-            if self.keep:
-                self._cache[path] = found
-        return found

@@ -56,8 +56,12 @@ class EpochSampler(Sampler[Place]):
         self.epoch, self._resumed = epoch, (epoch, done)
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch (from 0) that the next iteration draws; Lightning calls this itself."""
-        self.epoch = epoch
+        """The epoch (from 0) that the next iteration draws, never one before that of ``resume_at``.
+
+        Lightning calls this itself. It counts an epoch as done only after the callbacks that save it, and so
+        names the saved epoch once more when a run continues.
+        """
+        self.epoch = max(epoch, self._resumed[0])
 
     def __len__(self) -> int:
         return self.count // self.world

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,8 +23,8 @@ class Normalise:
     def __call__(self, image: Pixels) -> Tensor:
         """uint8 (H, W, 3) -> float32 (3, H, W)."""
         out = np.empty((3, *image.shape[:2]), np.float32)
-        for channel, table in enumerate(self.tables):
-            np.take(table, image[:, :, channel], out=out[channel], mode="clip")
+        for plane, table, target in zip(cv2.split(image), self.tables, out, strict=True):
+            cv2.LUT(plane, table, target)
         return torch.from_numpy(out)
 
 
@@ -33,3 +34,10 @@ def combine(lights: list[Pixels], columns: int) -> Pixels:
         return lights[0]
     rows = [lights[i : i + columns] for i in range(0, len(lights), columns)]
     return np.concatenate([np.concatenate(row, axis=1) if columns > 1 else row[0] for row in rows], axis=0)
+
+
+def mean_light(lights: list[Pixels]) -> Pixels:
+    """The mean of the lights of one object, uint8 (H, W, 3): what all of them show."""
+    if len(lights) == 1:
+        return lights[0]
+    return np.asarray(np.mean(lights, axis=0), np.uint8)

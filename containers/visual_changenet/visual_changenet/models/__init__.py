@@ -6,9 +6,17 @@ from typing import Any
 
 from visual_changenet.config import ExperimentConfig
 from visual_changenet.errors import SpecError
-from visual_changenet.models.backbones import build_backbone
-from visual_changenet.models.classify import DifferenceClassifier, EuclideanClassifier, LearnableClassifier
-from visual_changenet.models.geometry import classify_input_size
+from visual_changenet.models.backbones import backbone_shape, build_backbone, build_embedding
+from visual_changenet.models.backbones.base import PyramidBackbone
+from visual_changenet.models.backbones.fan import FanShape
+from visual_changenet.models.classify import (
+    DecoderShape,
+    DifferenceClassifier,
+    EuclideanClassifier,
+    LearnableClassifier,
+)
+from visual_changenet.models.geometry import check_input_size, classify_input_size
+from visual_changenet.models.multi_golden import MultiGoldenClassifier, MultiGoldenDecoder
 from visual_changenet.models.segment import SegmentDecoder, SegmentNetwork
 
 ClassifyNetwork = EuclideanClassifier | LearnableClassifier
@@ -26,43 +34,75 @@ def build_model(spec: dict[str, Any]) -> Network:
         SpecError: ``E_MODEL_UNSUPPORTED``, or ``E_MODEL_SIZE`` (the input does not fit the backbone).
     """
     spec = ExperimentConfig.model_validate(spec).model_dump(mode="json")
-    return build_segment(spec) if spec["task"] == "segment" else build_classify(spec)
+    network = build_segment(spec) if spec["task"] == "segment" else build_classify(spec)
+    network.backbone.checkpointing(spec["train"]["activation_checkpointing"])
+    return network
 
 
 def build_segment(spec: dict[str, Any]) -> SegmentNetwork:
     """The network of task segment from a complete spec; see ``build_model``."""
-    data = spec["dataset"]["segment"]
-    _check_size((data["img_size"], data["img_size"]))
-    backbone = build_backbone(spec["model"]["backbone"])
-    width = spec["model"]["decode_head"]["decoder_params"]["embed_dim"]
+    data, model = spec["dataset"]["segment"], spec["model"]
+    size = (data["img_size"], data["img_size"])
+    check_input_size(spec, size)
+    backbone = _pyramid(model, size)
+    width = model["decode_head"]["decoder_params"]["embed_dim"]
     return SegmentNetwork(backbone, SegmentDecoder(backbone.channels, backbone.strides, width, data["num_classes"]))
 
 
 def build_classify(spec: dict[str, Any]) -> ClassifyNetwork:
     """The network of task classify from a complete spec; see ``build_model``."""
-    model = spec["model"]
-    backbone = build_backbone(model["backbone"])
-    size = classify_input_size(spec["dataset"]["classify"])
-    _check_size(size)
-    options = model["classify"]
+    model, data = spec["model"], spec["dataset"]["classify"]
+    options, size = model["classify"], classify_input_size(data)
+    _check_goldens(spec)
+    check_input_size(spec, size)
     if options["difference_module"] == "euclidean":
-        return EuclideanClassifier(backbone, size, options["embedding_vectors"])
-    decoder = DifferenceClassifier(
+        _check_downsample(model["backbone"])
+        norm = model["backbone"]["channel_norm"]
+        embedding = build_embedding(model["backbone"]["type"], size, channel_norm=norm)
+        return EuclideanClassifier(embedding, options["embedding_vectors"])
+    backbone = _pyramid(model, size)
+    shape = DecoderShape(
         backbone.channels,
         backbone.strides,
         size,
         width=model["decode_head"]["decoder_params"]["embed_dim"],
         modules=options["learnable_difference_modules"],
         hidden=options["embed_dec"],
-        classes=spec["dataset"]["classify"]["num_classes"],
+        classes=data["num_classes"],
     )
-    return LearnableClassifier(backbone, decoder)
+    if data["num_golden"] > 1:
+        return MultiGoldenClassifier(backbone, MultiGoldenDecoder(shape))
+    return LearnableClassifier(backbone, DifferenceClassifier(shape))
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    if size[0] % 16 or size[1] % 16 or min(size) < 16:
+def _pyramid(model: dict[str, Any], size: tuple[int, int]) -> PyramidBackbone:
+    options = model["backbone"]
+    _check_downsample(options)
+    summary = model["decode_head"]["use_summary_token"]
+    return build_backbone(options["type"], size, summary=summary, channel_norm=options["channel_norm"])
+
+
+def _check_downsample(options: dict[str, Any]) -> None:
+    if options["feat_downsample"] and isinstance(backbone_shape(options["type"]), FanShape):
         raise SpecError(
-            "E_MODEL_SIZE",
-            f"the network input is {size[0]} x {size[1]} pixels, but each side must be a multiple of 16.",
-            "choose dataset.classify.image_height and image_width as multiples of 16",
+            "E_MODEL_UNSUPPORTED",
+            "model.backbone.feat_downsample is true, but no decoder accepts its output.",
+            "set model.backbone.feat_downsample to false",
         )
+
+
+def _check_goldens(spec: dict[str, Any]) -> None:
+    count, options = spec["dataset"]["classify"]["num_golden"], spec["model"]
+    if count == 1:
+        return
+    if options["classify"]["difference_module"] != "learnable":
+        what, fix = "model.classify.difference_module euclidean", "set difference_module to learnable (with loss ce)"
+    elif isinstance(backbone_shape(options["backbone"]["type"]), FanShape):
+        what, fix = f"the backbone {options['backbone']['type']}", "choose a C-RADIO or NV-DINOv2 backbone"
+    else:
+        return
+    raise SpecError(
+        "E_MODEL_UNSUPPORTED",
+        f"dataset.classify.num_golden is {count}, but {what} compares with one golden image only.",
+        f"set dataset.classify.num_golden to 1, or {fix}",
+    )

@@ -74,11 +74,12 @@ class DifferencePyramid(nn.Module):
     def differences(self, test: Sequence[Tensor], golden: Sequence[Tensor], levels: int = 4) -> list[Tensor]:
         """The ``levels`` coarsest difference maps, coarse to fine, each (B, E, H/s, W/s).
 
-        A finer map adds the upsampled next coarser one. Levels beyond ``levels`` are not computed.
+        ``test`` and ``golden`` are at least that many maps, fine to coarse. A finer difference adds the upsampled next
+        coarser one. Levels beyond ``levels`` are not computed.
         """
         maps: list[Tensor] = []
         for level in (4, 3, 2, 1)[:levels]:
-            difference = self._difference(level, test[level - 1], golden[level - 1])
+            difference = self._difference(level, test[level - 5], golden[level - 5])
             if maps:
                 difference = difference + resize_map(maps[-1], *difference.shape[-2:])
             maps.append(difference)
@@ -93,7 +94,7 @@ class DifferencePyramid(nn.Module):
         conv, norm = self.linear_fuse
         assert isinstance(conv, nn.Conv2d)
         by_size: dict[torch.Size, Tensor] = {}
-        for part, weight in zip(maps, torch.split(conv.weight, self.width, dim=1), strict=True):
+        for part, weight in zip(maps, torch.split(conv.weight, [self.width] * len(maps), dim=1), strict=True):
             term = F.conv2d(part, weight)
             size = part.shape[-2:]
             by_size[size] = by_size[size] + term if size in by_size else term

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
+from visual_changenet.config.geometry import FAN_STRIDES
+from visual_changenet.models.backbones.base import Backbone, EmbeddingBackbone, PyramidBackbone
 from visual_changenet.models.backbones.convnext import ConvNextStem
-from visual_changenet.models.layers import ChannelNormForm, Dense, DropPath, attention, dense
+from visual_changenet.models.cache import SizeCache
+from visual_changenet.models.layers import ChannelNormForm, Dense, DropPath, attention, dense, init_linear
 
 DROP_PATH = 0.3
 SINE_CHANNELS = 32
@@ -30,6 +36,11 @@ class FanShape:
     def channels(self) -> tuple[int, int, int, int]:
         """Channels of the four maps, fine to coarse."""
         return (128, 256, self.width, self.width)
+
+    @property
+    def strides(self) -> tuple[int, int, int, int]:
+        """Strides of the four maps in pixels."""
+        return FAN_STRIDES
 
 
 FAN_FAMILY = {
@@ -58,22 +69,25 @@ def sine_code(height: int, width: int) -> Tensor:
     return torch.cat([y, x], dim=-1).permute(2, 0, 1)[None].contiguous()
 
 
+def sine_tokens(height: int, width: int) -> Tensor:
+    """The same code as tokens, (1, height * width, 64)."""
+    return sine_code(height, width).flatten(2).transpose(1, 2)
+
+
 class PositionCode(nn.Module):
     """The sine code projected to the token width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.token_projection = nn.Conv2d(2 * SINE_CHANNELS, width, 1)
-        self._codes: dict[tuple[int, int, torch.device], Tensor] = {}
+        self._codes: SizeCache[Tensor] = SizeCache()
 
     def forward(self, height: int, width: int) -> Tensor:
         """-> (1, height * width, D)."""
         weight = self.token_projection.weight
-        key = (height, width, weight.device)
-        if key not in self._codes:
-            with torch.inference_mode(False):  # the code is kept, and training may follow
-                self._codes[key] = sine_code(height, width).flatten(2).transpose(1, 2).to(weight.device)
-        return dense(self._codes[key], weight, self.token_projection.bias)
+        device, dtype = weight.device, weight.dtype
+        code = self._codes.get((height, width, device, dtype), lambda: sine_tokens(height, width).to(device, dtype))
+        return dense(code, weight, self.token_projection.bias)
 
 
 class TokenMixing(nn.Module):
@@ -198,11 +212,34 @@ class ClassMlp(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
 
+class _WithoutEffect(torch.autograd.Function):
+    """The first input; the others get zeros for gradients."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, *unread: Tensor) -> Tensor:
+        ctx.save_for_backward(*unread)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return gradients[0], *(torch.zeros_like(parameter) for parameter in ctx.saved_tensors)
+
+
+def without_effect(x: Tensor, unread: Iterable[Tensor]) -> Tensor:
+    """``x``; the ``unread`` parameters get a gradient of zero: optimisers and several GPUs treat them as used."""
+    trained = [parameter for parameter in unread if parameter.requires_grad]
+    if not torch.is_grad_enabled() or not trained:
+        return x
+    out: Tensor = _WithoutEffect.apply(x, *trained)  # type: ignore[no-untyped-call]
+    return out
+
+
 class ClassAttentionBlock(nn.Module):
     """What a class-attention block does to the patch tokens.
 
     The class token reads the patches, never the other way round, and the decoders use only the patches.
-    The class token's own parameters are therefore kept for the checkpoint's sake and not computed.
+    The class token's own parameters are therefore kept for the checkpoint's sake and not computed with; like those
+    of any part that ran without effect they get a gradient of zero.
     """
 
     def __init__(self, width: int) -> None:
@@ -217,7 +254,7 @@ class ClassAttentionBlock(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D): normed, then doubled by the residual of the block's second half."""
         normed: Tensor = self.norm2(patches + self.gamma1 * self.norm1(patches))
-        return 2 * normed
+        return without_effect(2 * normed, [self.gamma2, *self.attn.parameters(), *self.mlp.parameters()])
 
 
 class PatchEmbedding(nn.Module):
@@ -229,37 +266,38 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(256, shape.width, 2, stride=2)
 
 
-class Fan(nn.Module):
-    """A FAN hybrid as a pyramid of four maps at strides 4, 8, 16, 16.
+class FanBody(Backbone):
+    """The network itself, under the published names.
 
     Args:
         shape: a row of ``FAN_FAMILY``.
         channel_norm: see ``ChannelNorm``; ``unbiased`` reproduces published CPU numbers.
     """
 
-    strides = (4, 8, 16, 16)
-
     def __init__(self, shape: FanShape, channel_norm: ChannelNormForm = "unbiased") -> None:
         super().__init__()
         self.shape = shape
-        self.channels = shape.channels
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.patch_embed = PatchEmbedding(shape, channel_norm)
         self.pos_embed = PositionCode(shape.width)
         self.blocks = nn.ModuleList(FanBlock(shape.width, shape.heads) for _ in range(shape.blocks))
         self.cls_attn_blocks = nn.ModuleList(ClassAttentionBlock(shape.width) for _ in range(2))
-        self.apply(_init_linear)
+        self.apply(init_linear)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def pretrained_part(self) -> nn.Module:
+        """All of it."""
+        return self
+
+    def maps(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W), H and W multiples of 16 -> maps (B, C, H/s, W/s) for the four strides."""
         fine, middle = self.patch_embed.backbone(x)
         tokens_map = self.patch_embed.proj(middle)
         height, width = tokens_map.shape[-2:]
         tokens = tokens_map.flatten(2).transpose(1, 2) + self.pos_embed(height, width)
-        third = tokens
+        third = tokens = without_effect(tokens, [self.cls_token])
         for index, block in enumerate(self.blocks):
-            tokens = block(tokens, height, width)
+            tokens = self.run(block, tokens, height, width)
             if index == self.shape.third_map_after:
                 third = tokens
         for block in self.cls_attn_blocks:
@@ -267,11 +305,34 @@ class Fan(nn.Module):
         return [fine, middle, _as_map(third, height, width), _as_map(tokens, height, width)]
 
 
+class Fan(FanBody, PyramidBackbone):
+    """A FAN hybrid as a pyramid of four maps at strides 4, 8, 16, 16."""
+
+    def __init__(self, shape: FanShape, channel_norm: ChannelNormForm = "unbiased") -> None:
+        super().__init__(shape, channel_norm)
+        self.channels, self.strides = shape.channels, shape.strides
+
+    def forward(self, x: Tensor, levels: int = 4) -> list[Tensor]:
+        """(B, 3, H, W), H and W multiples of 16 -> the ``levels`` coarsest maps (B, C, H/s, W/s), fine to coarse."""
+        return self.maps(x)[-levels:]
+
+
+class FanEmbedding(FanBody, EmbeddingBackbone):
+    """The last map of a FAN hybrid as one vector, for images of one size.
+
+    Args:
+        size: (height, width) of the images in pixels.
+    """
+
+    def __init__(self, shape: FanShape, size: tuple[int, int], channel_norm: ChannelNormForm = "unbiased") -> None:
+        super().__init__(shape, channel_norm)
+        stride = shape.strides[-1]
+        self.features = shape.width * (size[0] // stride) * (size[1] // stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, D * H/16 * W/16), channel by channel."""
+        return self.maps(x)[-1].flatten(1)
+
+
 def _as_map(tokens: Tensor, height: int, width: int) -> Tensor:
     return tokens.view(tokens.shape[0], height, width, -1).permute(0, 3, 1, 2)
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
