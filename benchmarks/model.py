@@ -58,7 +58,7 @@ def spec_of(name: str) -> dict[str, Any]:
         "model": {
             "backbone": {"type": backbone},
             "classify": {"difference_module": module or "euclidean", "eval_margin": 0.5, "embed_dec": 30},
-            "decode_head": {"use_summary_token": True},
+            "decode_head": {"use_summary_token": task == "classify"},
         },
         "dataset": {
             "classify": {"image_width": side, "image_height": side, "num_input": 1, "input_map": None},
@@ -83,8 +83,8 @@ class Steps:
             self.model.compile()
         draw = torch.Generator().manual_seed(1)
         self.pair = [torch.randn(batch, 3, side, side, generator=draw).to(device) for _ in range(2)]
-        labels = torch.randint(0, 2, (batch, 1, side, side), generator=draw) if self.segment else torch.arange(batch) % 2
-        self.labels = labels.to(device)
+        mask = torch.randint(0, 2, (batch, 1, side, side), generator=draw)
+        self.labels = (mask if self.segment else torch.arange(batch) % 2).to(device)
 
     def output(self) -> Tensor:
         """What the loss judges."""

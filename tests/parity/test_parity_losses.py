@@ -56,9 +56,7 @@ def test_the_iou_loss_has_the_recorded_value(recorded: dict[str, Any], maps: lis
     assert ChangeMapLoss("mmiou", None)(maps, mask).item() == pytest.approx(recorded["mmiou"]["value"], rel=1e-4)
 
 
-def test_confusion_and_scores_are_the_recorded_ones(
-    recorded: dict[str, Any], maps: list[Tensor], mask: Tensor
-) -> None:
+def test_confusion_and_scores_are_the_recorded_ones(recorded: dict[str, Any], maps: list[Tensor], mask: Tensor) -> None:
     mask = mask.clone()
     mask[:, :, :16, :16] = 255
     counts = confusion_of(maps[-1], mask)

@@ -46,7 +46,8 @@ def test_all_five_outputs_get_a_gradient(trained_segment: Path) -> None:
     spec = load_spec(trained_segment / "spec.yaml")
     module = SegmentModule(spec)
     pair = torch.rand(2, 3, 32, 32)
-    module.judge((pair, pair.flip(0), torch.zeros(2, 1, 32, 32, dtype=torch.uint8), torch.arange(2)), "train").backward()
+    mask = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
+    module.judge((pair, pair.flip(0), mask, torch.arange(2)), "train").backward()
     for level in (1, 2, 3, 4):
         weight = module.get_parameter(f"model.decoder.make_pred_c{level}.3.weight")
         assert weight.grad is not None and weight.grad.abs().sum() > 0

@@ -83,7 +83,9 @@ def test_fewer_epochs_than_are_done_is_said_plainly(trained_segment: Path, case:
     assert "set train.num_epochs above 2" in done.stderr
 
 
-def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(trained_segment: Path, case: Any, tmp_path: Path) -> None:
+def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(
+    trained_segment: Path, case: Any, tmp_path: Path
+) -> None:
     folder = tmp_path / "train"
     folder.mkdir()
     earlier = trained_segment / "results" / "train" / "model_epoch_000_step_00004.pth"

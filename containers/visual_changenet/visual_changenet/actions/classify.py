@@ -112,9 +112,7 @@ def _write_evaluation(session: Session, dataset: ClassifyDataset, scores: Scores
     )
 
 
-def _write_picture(
-    session: Session, dataset: ClassifyDataset, scores: Scores, targets: Targets, margin: float
-) -> None:
+def _write_picture(session: Session, dataset: ClassifyDataset, scores: Scores, targets: Targets, margin: float) -> None:
     picture = session.results_dir / "worst_cases.png"
     worst_cases(dataset, scores, targets, margin).save(picture)
     session.add_artifact(picture, "picture")

@@ -15,6 +15,9 @@ def check_rules(spec: dict[str, Any], action: str) -> tuple[dict[str, Any], list
         SpecError: ``E_SPEC_RULE`` where two keys contradict each other.
     """
     try:
-        return apply_rules(spec, action)
+        mended, notices = apply_rules(spec, action)
     except RuleError as error:
         raise SpecError("E_SPEC_RULE", error.message, error.fix) from error
+    if mended["encryption_key"]:
+        notices.append("encryption_key has no effect: checkpoints are written and read as plain files.")
+    return mended, notices

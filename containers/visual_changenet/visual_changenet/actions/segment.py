@@ -30,7 +30,7 @@ KPI = ("test_acc", "test_miou", "test_mf1", "test_mprecision", "test_mrecall")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One pair: its row, classes uint8 (S, S), the highest probability of a change in it, and counts [truth, called]."""
+    """One pair: row, classes uint8 (S, S), highest probability of a change, counts [truth, called], drawn or not."""
 
     row: int
     classes: NDArray[np.uint8]
@@ -133,16 +133,16 @@ def evaluate_segment(session: Session, model: SegmentNetwork, device: torch.devi
 def infer_segment(session: Session, model: SegmentNetwork, device: torch.device) -> None:
     """Predict ``predict_split``; writes inference.csv, masks and pictures. Masks of the data set are not read."""
     mapper = Mapper(session, model, device, "predict")
-    rows = []
+    rows: list[list[object]] = []
+    changed = 0
     for prediction in mapper.predictions():
         mapper.save(prediction)
         name, share = mapper.dataset.names[prediction.row], float((prediction.classes > 0).mean())
         rows.append([name, prediction.score, _decision(prediction), share])
-    write_table(
-        session, session.results_dir / "inference.csv", ["path", "score", "decision", "predicted_share"], rows
-    )
+        changed += share > 0
+    write_table(session, session.results_dir / "inference.csv", ["path", "score", "decision", "predicted_share"], rows)
     _list_pictures(session, "combined_visualisation", "masks")
-    session.metrics = {"num_samples": float(len(rows)), "num_changed": float(sum(row[3] > 0 for row in rows))}
+    session.metrics = {"num_samples": float(len(rows)), "num_changed": float(changed)}
 
 
 def _list_pictures(session: Session, *names: str) -> None:
@@ -177,8 +177,8 @@ def _caption(name: str, prediction: Prediction) -> str:
 
 
 def _summary(metrics: dict[str, float]) -> str:
-    per_class = [name.removeprefix("test_iou_") for name in metrics if name.startswith("test_iou_")]
-    changed = " ".join(
-        f"IoU {metrics[f'test_iou_{i}']:.4f} F1 {metrics[f'test_F1_{i}']:.4f} (class {i})" for i in per_class if i != "0"
-    )
-    return f"Pairs {metrics['num_samples']:.0f} {changed} mIoU {metrics['test_miou']:.4f} accuracy {metrics['test_acc']:.4f}"
+    classes = [name.removeprefix("test_iou_") for name in metrics if name.startswith("test_iou_")]
+    parts = [f"Pairs {metrics['num_samples']:.0f}"]
+    for i in classes[1:]:
+        parts.append(f"IoU {metrics[f'test_iou_{i}']:.4f} F1 {metrics[f'test_F1_{i}']:.4f} (class {i})")
+    return " ".join([*parts, f"mIoU {metrics['test_miou']:.4f} accuracy {metrics['test_acc']:.4f}"])

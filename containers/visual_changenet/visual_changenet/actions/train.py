@@ -127,7 +127,7 @@ def build_module(session: Session, start: StartPoint) -> ChangeModule:
 
 
 def _laid_out(module: ChangeModule) -> ChangeModule:
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = module.to(memory_format=torch.channels_last)
     if module.spec["train"]["compile"]:
         module.model.compile()
     return module

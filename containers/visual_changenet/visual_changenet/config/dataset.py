@@ -11,8 +11,8 @@ from visual_changenet.config.field import Float, Int, OptionalText, Section, sec
 
 Alignment = Literal["none", "translation", "ecc"]
 ALIGN_MEANING = (
-    "Register each pair as it is loaded: none, translation (whole pixels by phase correlation) or ecc "
-    "(rotation and sub-pixel shift)."
+    "Register each pair as it is loaded: none, translation (whole pixels, at most 4) or ecc (also a small "
+    "rotation and sub-pixel shift)."
 )
 CACHE_MEANING = "Folder for decoded and resized images, shared between runs; empty keeps them in memory only."
 

@@ -35,10 +35,12 @@ def train_loader(
     whatever the number of workers. ``rank`` of ``world`` processes gets its share of one global draw.
 
     Raises:
-        DataInvalidError: ``E_DATA_TOO_SMALL`` where there is not one whole batch per device.
+        DataInvalidError: ``E_DATA_TOO_SMALL`` where there is not one whole batch per device,
+            ``E_DATA_CLASS_MISSING`` where all rows are PASS or none is.
     """
     dataset = ClassifyDataset(data, "train", seed)
     _check_size(len(dataset), data["batch_size"], max(devices, world), "classify", f"{dataset.table.path} has")
+    _check_classes(dataset)
     weights = sampling_weights(dataset.targets(), data["fpratio_sampling"])
     sampler = EpochSampler(len(dataset), seed, weights=weights, rank=rank, world=world)
     return DataLoader(dataset, data["batch_size"], sampler=sampler, drop_last=True, **_loader_options(data, pin=pin))
@@ -99,6 +101,18 @@ def _check_size(count: int, batch: int, devices: int, task: str, source: str) ->
             f"{source} {count} rows, less than {devices} batch(es) of {batch}.",
             f"set dataset.{task}.batch_size to at most {max(1, count // devices)}",
         )
+
+
+def _check_classes(dataset: ClassifyDataset) -> None:
+    defects = sum(dataset.targets())
+    if 0 < defects < len(dataset):
+        return
+    missing = "no row with the label PASS" if defects else "no defect: the label of every row is PASS"
+    raise DataInvalidError(
+        "E_DATA_CLASS_MISSING",
+        f"{dataset.table.path} has {missing}; a comparison is learnt from both.",
+        "add rows of the other class",
+    )
 
 
 def _loader_options(data: dict[str, Any], *, pin: bool) -> dict[str, Any]:

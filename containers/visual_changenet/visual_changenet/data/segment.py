@@ -25,7 +25,6 @@ from visual_changenet.errors import DataInvalidError, MissingFileError
 
 SegmentSplit = Literal["train", "validation", "test", "predict"]
 SegmentItem = tuple[Tensor, Tensor, Tensor, int]
-EVALUATION_MEAN = EVALUATION_STD = (0.5, 0.5, 0.5)
 
 
 class SegmentDataset(Dataset[SegmentItem]):
@@ -64,13 +63,7 @@ class SegmentDataset(Dataset[SegmentItem]):
         options = data["augmentation"]
         train = split == "train"
         self.augmenter = Augmenter(options, self.size) if train else None
-        mean, std = (options["mean"], options["std"]) if train else (EVALUATION_MEAN, EVALUATION_STD)
-        self.normalise = Normalise(mean, std)
-        if train and {*mean, *std} != {0.5}:
-            self.notices.append(
-                f"dataset.segment.augmentation.mean {mean} and std {std} hold for training only; "
-                "validation, evaluate and inference use 0.5 as published."
-            )
+        self.normalise = Normalise(options["mean"], options["std"])
         self.align: Alignment = data.get("align") or "none"
         self._motions: dict[int, Motion | None] = {}
         self._images, self._classes = self._stores()

@@ -19,6 +19,15 @@ from visual_changenet.models.geometry import check_input_size, classify_input_si
 from visual_changenet.models.multi_golden import MultiGoldenClassifier, MultiGoldenDecoder
 from visual_changenet.models.segment import SegmentDecoder, SegmentNetwork
 
+__all__ = [
+    "ClassifyNetwork",
+    "EuclideanClassifier",
+    "LearnableClassifier",
+    "Network",
+    "SegmentNetwork",
+    "build_model",
+]
+
 ClassifyNetwork = EuclideanClassifier | LearnableClassifier
 Network = ClassifyNetwork | SegmentNetwork
 

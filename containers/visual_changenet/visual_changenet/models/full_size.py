@@ -77,6 +77,12 @@ class TakeOffBorders(torch.autograd.Function):
         return (grads[0], *(-edge.transpose(2, 3).flatten(2) for edge in edges(grads[0])))
 
 
+def without_borders(blocks: Tensor, *borders: Tensor) -> Tensor:
+    """``TakeOffBorders`` with its arguments."""
+    out: Tensor = TakeOffBorders.apply(blocks, *borders)  # type: ignore[no-untyped-call]
+    return out
+
+
 def edges(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """First and last row (B, C, 2, w), first and last column (B, C, 2, h) of (B, 4C, h, w), as views."""
     batch, channels, height, width = blocks.shape
@@ -91,7 +97,7 @@ def edges(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def by_parity(line: Tensor) -> Tensor:
     """(B, C, 2n) -> (B, C, 2, n): even and odd places."""
-    return line.unflatten(2, (-1, 2)).transpose(2, 3)
+    return line.view(*line.shape[:2], -1, 2).transpose(2, 3)
 
 
 def outside_of_doubled(z: Tensor, double: nn.ConvTranspose2d) -> Strips:
@@ -162,8 +168,8 @@ def full_size_logits(z: Tensor, stage: Stage) -> Tensor:
     outside = outside_of_doubled(z, double)
     blocks = F.conv2d(z, hidden_kernel, spread(hidden_bias), padding=1)
     borders = (part.to(blocks.dtype) for part in outside.convolved(conv1.weight))
-    hidden = F.relu(TakeOffBorders.apply(blocks, *borders))
+    hidden = F.relu(without_borders(blocks, *borders))
     out = F.conv2d(z, direct_kernel, spread(out_bias), padding=1) + F.conv2d(hidden, residual_kernel, padding=1)
     outside = outside.plus(outside_of_convolved(hidden, conv2), scale)
-    out = TakeOffBorders.apply(out, *(part.to(out.dtype) for part in outside.convolved(predict.weight)))
+    out = without_borders(out, *(part.to(out.dtype) for part in outside.convolved(predict.weight)))
     return F.pixel_shuffle(out, 2)

@@ -53,5 +53,5 @@ def share_buffers(module: nn.Module) -> None:
             buffers = [buffer for buffer in module.buffers() if buffer.dtype == kind]
             flat = torch.cat([buffer.flatten() for buffer in buffers])
             dist.broadcast(flat, src=0)
-            for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            for buffer, part in zip(buffers, torch.split(flat, [b.numel() for b in buffers]), strict=True):
                 buffer.copy_(part.view_as(buffer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,7 +25,7 @@ def build_trainer(
     spec: dict[str, Any],
     device: torch.device,
     *,
-    folder: os.PathLike[str],
+    folder: Path,
     callbacks: list[pl.Callback],
     loggers: list[Any],
     checkpoint_io: TorchCheckpointIO,
