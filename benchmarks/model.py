@@ -88,10 +88,9 @@ class Steps:
 
     def output(self) -> Tensor:
         """What the loss judges."""
-        run = self.model.change_map if self.segment else self.model
         cast = torch.autocast(self.device.type, dtype=torch.bfloat16) if self.half else contextlib.nullcontext()
         with cast:
-            found: Tensor = run(*self.pair)  # type: ignore[operator]
+            found: Tensor = self.model(*self.pair, final_only=True)[0] if self.segment else self.model(*self.pair)
         return found.float()
 
     def forward(self) -> None:

@@ -79,9 +79,7 @@ class Mapper:
 
     def _logits(self, golden: Tensor, test: Tensor) -> Tensor:
         """(B, n, S, S) float32: the finest map, or with ``multi_scale_infer`` the mean of all five."""
-        if not self.average:
-            return self.model.change_map(golden, test).float()
-        maps = [part.float() for part in self.model(golden, test)]
+        maps = [part.float() for part in self.model(golden, test, final_only=not self.average)]
         size = maps[-1].shape[-2:]
         return torch.stack([F.interpolate(part, size=size, mode="nearest") for part in maps]).mean(dim=0)
 

@@ -72,9 +72,11 @@ class SegmentDecoder(DifferencePyramid):
         self.dense_1x = nn.Sequential(Residual(width))
         self.change_probability = Wrapped(nn.Conv2d(width, classes, 3, padding=1))
 
-    def forward(self, golden: Sequence[Tensor], test: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, golden: Sequence[Tensor], test: Sequence[Tensor], *, final_only: bool = False) -> list[Tensor]:
         """Four maps each -> five maps of logits, coarse to fine; the last has the size of the image."""
         maps = self.differences(golden, test)
+        if final_only:
+            return [self.finest(maps)]
         heads = (getattr(self, f"make_pred_c{level}") for level in (4, 3, 2, 1))
         return [*(head(part) for head, part in zip(heads, maps, strict=True)), self.finest(maps)]
 
@@ -107,11 +109,10 @@ class SegmentNetwork(nn.Module):
         self.backbone = backbone
         self.decoder = decoder
 
-    def forward(self, golden: Tensor, test: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) twice -> five maps of logits (B, classes, h, w), coarse to fine; the last is S x S."""
-        maps: list[Tensor] = self.decoder(self.backbone(golden), self.backbone(test))
-        return maps
+    def forward(self, golden: Tensor, test: Tensor, *, final_only: bool = False) -> list[Tensor]:
+        """(B, 3, S, S) twice -> five maps of logits (B, classes, h, w), coarse to fine; the last is S x S.
 
-    def change_map(self, golden: Tensor, test: Tensor) -> Tensor:
-        """(B, 3, S, S) twice -> only the last map of ``forward``: logits (B, classes, S, S)."""
-        return self.decoder.finest(self.decoder.differences(self.backbone(golden), self.backbone(test)))
+        ``final_only`` gives the list of that last one, without computing the others.
+        """
+        maps: list[Tensor] = self.decoder(self.backbone(golden), self.backbone(test), final_only=final_only)
+        return maps

@@ -30,7 +30,7 @@ class SegmentModule(ChangeModule):
         """One batch (golden, test, mask (B,1,S,S), index) -> scalar loss."""
         assert isinstance(self.model, SegmentNetwork)
         golden, test, mask, _ = batch
-        maps = self.model(golden, test) if self.several_scales else [self.model.change_map(golden, test)]
+        maps = self.model(golden, test, final_only=not self.several_scales)
         loss: Tensor = self.criterion(maps, mask)
         with torch.no_grad():
             self._confusion[phase] = self._confusion[phase].to(mask.device) + confusion_of(maps[-1], mask)
