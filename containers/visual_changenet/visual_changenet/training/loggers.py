@@ -71,7 +71,8 @@ class LogWriter(pl.Callback):
         """The first pair of an epoch, as the network sees it."""
         if batch_idx or not self._due(trainer):
             return
-        names = ("golden", "test") if pl_module.spec["task"] == "segment" else ("test", "golden")  # type: ignore[index]
+        assert isinstance(pl_module, ChangeModule)
+        names = ("golden", "compare") if pl_module.spec["task"] == "segment" else ("compare", "golden")
         for board in self._boards():
             for name, images in zip(names, batch[:2], strict=True):
                 several = images[0] if images.dim() == 5 else images[:1]
