@@ -1,6 +1,7 @@
 """A tiny classify data set and spec, written to disk."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -124,8 +125,29 @@ def run(action: str, spec: Path, *overrides: str) -> subprocess.CompletedProcess
     )
 
 
-class ClassifyCase:
+def result(folder: Path) -> dict[str, Any]:
+    """result.json of an action."""
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return found
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Objects of a file with one JSON object a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def rows(path: Path) -> list[list[str]]:
+    """Cells of a CSV file, the header first."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.reader(stream))
+
+
+class Case:
     """What the fixture ``case`` offers: the functions above."""
+
+    result = staticmethod(result)
+    lines = staticmethod(lines)
+    rows = staticmethod(rows)
 
     write_images = staticmethod(write_images)
     write_spec = staticmethod(write_spec)
@@ -135,9 +157,9 @@ class ClassifyCase:
 
 
 @pytest.fixture(scope="session")
-def case() -> type[ClassifyCase]:
+def case() -> type[Case]:
     """Functions that write tiny data sets and run actions on them."""
-    return ClassifyCase
+    return Case
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """train, evaluate and inference through the real command, each in its own process."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -12,31 +11,17 @@ import pytest
 import torch
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def result(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return found
-
-
-def rows(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.reader(stream))
-
-
-def test_training_lists_checkpoints_that_exist_and_ends_with_success(trained: Path) -> None:
+def test_training_lists_checkpoints_that_exist_and_ends_with_success(trained: Path, case: Any) -> None:
     folder = trained / "results" / "train"
-    found = result(folder)
+    found = case.result(folder)
     assert found["status"] == "succeeded"
     assert [entry["epoch"] for entry in found["checkpoints"]] == [0, 1]
     assert [entry["last"] for entry in found["checkpoints"]] == [False, True]
     assert sum(entry["best"] for entry in found["checkpoints"]) == 1
     assert all((folder / entry["path"]).is_file() for entry in found["checkpoints"])
     assert (folder / "changenet_model_classify_latest.pth").readlink() == Path("model_epoch_001_step_00006.pth")
-    assert lines(folder / "status.json")[-1]["status"] == "SUCCESS"
-    events = lines(folder / "events.jsonl")
+    assert case.lines(folder / "status.json")[-1]["status"] == "SUCCESS"
+    events = case.lines(folder / "events.jsonl")
     assert [events[0]["event"], events[-1]["event"]] == ["start", "end"]
     epochs = [event for event in events if event["event"] == "epoch"]
     assert [event["lr"] for event in epochs] == pytest.approx([1e-4, 1e-4 * 2 / 3])
@@ -65,10 +50,10 @@ def test_evaluation_reports_metrics_and_keeps_the_rows(trained: Path, case: Any)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Tot Comp 12 Total Accuracy ")
     folder = trained / "results" / "evaluate"
-    metrics = result(folder)["metrics"]
+    metrics = case.result(folder)["metrics"]
     assert metrics["num_defects"] == 4
     assert {"test_acc", "average_precision", "escape_rate", "recall_at_overkill_1pct"} <= metrics.keys()
-    table = rows(folder / "evaluate.csv")
+    table = case.rows(folder / "evaluate.csv")
     assert table[0] == [
         "input_path",
         "golden_path",
@@ -78,20 +63,20 @@ def test_evaluation_reports_metrics_and_keeps_the_rows(trained: Path, case: Any)
         "siamese_score",
         "predicted",
     ]
-    assert [row[:5] for row in table[1:]] == rows(trained / "data.csv")[1:]
+    assert [row[:5] for row in table[1:]] == case.rows(trained / "data.csv")[1:]
     assert (folder / "worst_cases.png").stat().st_size > 0
-    notices = [event["message"] for event in lines(folder / "events.jsonl") if event["event"] == "notice"]
+    notices = [event["message"] for event in case.lines(folder / "events.jsonl") if event["event"] == "notice"]
     assert notices == ["dataset.classify.image_height is 32 as in the checkpoint, not 64."]
 
 
 def test_inference_writes_a_score_per_row_even_without_labels(trained: Path, case: Any, tmp_path: Path) -> None:
-    table = rows(trained / "data.csv")
+    table = case.rows(trained / "data.csv")
     unlabelled = tmp_path / "ohne label.csv"
     with unlabelled.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([row[:2] + row[3:] for row in table])
     done = case.run("inference", trained / "spec.yaml", f"dataset.classify.infer_dataset.csv_path='{unlabelled}'")
     assert done.returncode == 0, done.stderr
-    scored = rows(trained / "results" / "inference" / "inference.csv")
+    scored = case.rows(trained / "results" / "inference" / "inference.csv")
     assert scored[0][-1] == "siamese_score"
     assert [row[2] for row in scored[1:]] == [row[3] for row in table[1:]]
     assert all(0 <= float(row[-1]) <= 1 for row in scored[1:])
@@ -102,10 +87,10 @@ def test_resuming_continues_epochs_steps_and_learning_rate(trained: Path, case: 
     resume = f"train.resume_training_checkpoint_path={first}"
     done = case.run("train", trained / "spec.yaml", resume, f"results_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
-    assert [Path(entry["path"]).name for entry in result(tmp_path / "train")["checkpoints"]] == [
+    assert [Path(entry["path"]).name for entry in case.result(tmp_path / "train")["checkpoints"]] == [
         "model_epoch_001_step_00006.pth"
     ]
-    epochs = [event for event in lines(tmp_path / "train" / "events.jsonl") if event["event"] == "epoch"]
+    epochs = [event for event in case.lines(tmp_path / "train" / "events.jsonl") if event["event"] == "epoch"]
     assert [(event["epoch"], event["lr"]) for event in epochs] == [(2, pytest.approx(1e-4 * 2 / 3))]
 
 
@@ -118,7 +103,7 @@ def test_a_signal_saves_a_checkpoint_and_reports_cancelled(tmp_path: Path, case:
             os.sched_yield()
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 130
-    found = result(tmp_path / "run")
+    found = case.result(tmp_path / "run")
     assert found["status"] == "cancelled"
     assert found["error"]["code"] == "E_CANCELLED"
     assert [(tmp_path / "run" / entry["path"]).is_file() for entry in found["checkpoints"]] == [True]
@@ -131,5 +116,5 @@ def test_a_bad_row_ends_with_code_7_and_one_line_that_names_it(tmp_path: Path, c
     assert done.returncode == 7
     assert done.stderr.startswith("error[E_DATA_IMAGE_MISSING]: ")
     assert "data.csv row 6" in done.stderr
-    assert result(tmp_path / "results" / "train")["error"]["code"] == "E_DATA_IMAGE_MISSING"
-    assert lines(tmp_path / "results" / "train" / "status.json")[-1]["status"] == "FAILURE"
+    assert case.result(tmp_path / "results" / "train")["error"]["code"] == "E_DATA_IMAGE_MISSING"
+    assert case.lines(tmp_path / "results" / "train" / "status.json")[-1]["status"] == "FAILURE"

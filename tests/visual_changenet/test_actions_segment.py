@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -18,19 +17,9 @@ from visual_changenet.spec import load_spec
 from visual_changenet.training.segment import SegmentModule
 
 
-def result(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return found
-
-
-def rows(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.reader(stream))
-
-
-def test_training_reports_scores_per_class_and_writes_the_published_file(trained_segment: Path) -> None:
+def test_training_reports_scores_per_class_and_writes_the_published_file(trained_segment: Path, case: Any) -> None:
     folder = trained_segment / "results" / "train"
-    found = result(folder)
+    found = case.result(folder)
     assert found["status"] == "succeeded"
     assert [Path(entry["path"]).name for entry in found["checkpoints"]] == [
         "model_epoch_000_step_00004.pth",
@@ -59,9 +48,9 @@ def test_evaluation_writes_scores_table_masks_and_pictures(trained_segment: Path
     assert done.stdout.startswith("Pairs 4 IoU ")
     folder = trained_segment / "results" / "evaluate"
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert metrics == result(folder)["metrics"]
+    assert metrics == case.result(folder)["metrics"]
     assert {"test_acc", "test_miou", "test_iou_0", "test_iou_1", "test_precision_1", "test_recall_1"} <= metrics.keys()
-    table = rows(folder / "predictions.csv")
+    table = case.rows(folder / "predictions.csv")
     assert table[0] == ["path", "label", "score", "decision", "iou", "changed_share", "predicted_share"]
     assert [row[0] for row in table[1:]] == [f"pair {i:02d}.png" for i in range(6, 10)]
     assert all(row[1] == "CHANGE" and math.isclose(float(row[5]), 144 / 1024, rel_tol=1e-6) for row in table[1:])
@@ -85,7 +74,7 @@ def test_the_table_and_the_metrics_agree_with_the_masks(trained_segment: Path, c
         with Image.open(trained_segment / "label" / name) as image:
             truth = np.array(image) > 0
         hits, union = hits + int((found & truth).sum()), union + int((found | truth).sum())
-    assert result(trained_segment / "again")["metrics"]["test_iou_1"] == pytest.approx(hits / union, rel=1e-6)
+    assert case.result(trained_segment / "again")["metrics"]["test_iou_1"] == pytest.approx(hits / union, rel=1e-6)
 
 
 def test_inference_needs_no_masks_and_may_average_all_scales(trained_segment: Path, case: Any, tmp_path: Path) -> None:
@@ -96,7 +85,7 @@ def test_inference_needs_no_masks_and_may_average_all_scales(trained_segment: Pa
     changes = (f"dataset.segment.root_dir='{root}'", "dataset.segment.multi_scale_infer=true")
     done = case.run("inference", trained_segment / "spec.yaml", *changes, f"inference.results_dir={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    table = rows(tmp_path / "out" / "inference.csv")
+    table = case.rows(tmp_path / "out" / "inference.csv")
     assert table[0] == ["path", "score", "decision", "predicted_share"]
     assert [row[0] for row in table[1:]] == ["pair 00.png", "pair 01.png", "pair 02.png"]
     with Image.open(tmp_path / "out" / "combined_visualisation" / "pair 00.png.jpg") as picture:
@@ -107,7 +96,7 @@ def test_a_loss_that_is_no_number_names_its_batch_and_leaves_no_checkpoint(case:
     spec = case.write_segment(tmp_path)
     done = case.run("train", spec, "train.optim.lr=1e30", "train.optim.optim=sgd")
     assert done.returncode == 9
-    error = result(tmp_path / "results" / "train")["error"]
+    error = case.result(tmp_path / "results" / "train")["error"]
     assert error["code"] == "E_RUN_NONFINITE"
     assert "of epoch 1" in error["message"]
     for path in (tmp_path / "results" / "train").glob("model_epoch_*.pth"):
