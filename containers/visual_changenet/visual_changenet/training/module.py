@@ -48,8 +48,7 @@ class ChangeModule(pl.LightningModule, ABC):
         self._first_bad = torch.tensor(-1)
         if spec["model"]["backbone"]["freeze_backbone"]:
             self.resting = self.model.backbone.freeze()
-        if spec["train"]["activation_checkpointing"]:
-            self.model.backbone.checkpointing(True)
+            self.train()  # Lightning keeps the modes that it finds
 
     def input_size(self) -> tuple[int, int]:
         """(height, width) of the network's input in pixels."""
