@@ -96,3 +96,17 @@ def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(
     assert done.returncode == 0, done.stderr
     assert any(LAST in text and "passed over" in text for text in notices(folder))
     assert_equal(trained_segment / "results" / "train" / LAST, folder / LAST)
+
+
+def test_a_second_training_does_not_write_into_the_folder_of_one_that_runs(case: Any, tmp_path: Path) -> None:
+    spec = case.write_segment(tmp_path, num_epochs=10_000, checkpoint_interval=10_000, validation_interval=10_000)
+    events = tmp_path / "results" / "train" / "events.jsonl"
+    with subprocess.Popen(case.command("train", spec)) as process:
+        while process.poll() is None and '"progress"' not in (events.read_text() if events.exists() else ""):
+            os.sched_yield()
+        second = case.run("train", spec)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 130
+    assert second.returncode == 9
+    assert second.stderr.startswith("error[E_RUN_BUSY]: another process still writes into ")
+    assert case.result(tmp_path / "results" / "train")["status"] == "cancelled"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,12 +11,12 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from visual_changenet.atomic import write_text_atomic
-from visual_changenet.errors import CancelledError, ChangeNetError, SpecError
+from visual_changenet.errors import CancelledError, ChangeNetError, RunError, SpecError
 from visual_changenet.events import EventLog, finite, now
 from visual_changenet.status import StatusLog
 
@@ -48,6 +49,27 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _locked(folder: Path) -> IO[bytes]:
+    """An open file that keeps others out of a results folder; the system frees it when the process ends.
+
+    Raises:
+        RunError: ``E_RUN_BUSY`` where a process that still runs writes there.
+    """
+    lock = (folder / ".lock").open("ab")
+    try:
+        # Not flock: loader processes would inherit it and hold it for seconds after a kill.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        lock.close()
+        raise RunError(
+            "E_RUN_BUSY",
+            f"another process still writes into {folder}.",
+            "wait for it or stop it, or set results_dir to another folder",
+            retryable=True,
+        ) from error
+    return lock
+
+
 class Session:
     """Context of a running action.
 
@@ -66,10 +88,13 @@ class Session:
         self.artifacts: list[dict[str, str]] = []
         self.environment: dict[str, Any] = {"python": platform.python_version()}
         self._handlers: dict[int, Any] = {}
+        self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Session:
         for folder in (self.results_dir, self.run_dir):
             folder.mkdir(parents=True, exist_ok=True)
+        if self.first:
+            self._lock = _locked(self.results_dir)
         self.started, self._clock = now(), time.monotonic()
         self.events = EventLog(self.run_dir / "events.jsonl" if self.first else None)
         self.status = StatusLog(self.results_dir / "status.json" if self.first else None)
@@ -132,6 +157,8 @@ class Session:
         self.events.emit("end", status=status)
         for number, previous in self._handlers.items():
             signal.signal(number, previous)
+        if self._lock is not None:
+            self._lock.close()
 
     def _write_result(self, status: str, error: BaseException | None) -> None:
         if not self.first:
