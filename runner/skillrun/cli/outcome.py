@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # More files of one kind in one folder than this are shown as the folder.
 LISTED = 3
-# Where the container draws golden, test, prediction and truth side by side.
-SIDE_BY_SIDE = "combined_visualisation"
 # Per-class numbers of segment: the class is their last part.
 _CLASS_NUMBER = re.compile(r"(?:\w+_)?(iou|F1|precision|recall)_(\d+)")
 
@@ -39,7 +37,9 @@ def say_outcome(found: RunStatus, output: Output) -> None:
     lines += [f"  {kind:<16} {place}" for kind, place in artifact_lines(result.get("artifacts") or [], folder)]
     files = {kind: result.get(kind, []) for kind in ("checkpoints", "artifacts")}
     output.data({"run": asdict(found), **files}, "\n".join(lines))
-    output.hint(_next_step(found))
+    kinds = ("picture", "pictures")  # a sheet of the worst cases first, then folders of all
+    drawn = [folder / item["path"] for kind in kinds for item in files["artifacts"] if item.get("kind") == kind]
+    output.hint(_next_step(found, drawn))
 
 
 def shown_metrics(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -80,27 +80,18 @@ def artifact_lines(entries: Iterable[Mapping[str, Any]], folder: Path = Path()) 
     return lines
 
 
-def _next_step(found: RunStatus) -> str:
+def _next_step(found: RunStatus, pictures: list[Path]) -> str:
     """What a user most likely does next, with this run's own data."""
     from skillrun.runfolder import RunFolder
     from skillrun.specfile import read_spec
 
     action = found.action.removeprefix("segment_")
-    spec = read_spec(RunFolder(Path(found.run_dir)).spec).values
     if action != "train":
-        pictures = _pictures(spec, action)
-        return f"look at the pictures in {pictures}" if pictures else f"skillrun runs show {found.run_id}"
-    data = spec.get("dataset") or {}
+        return f"look at {pictures[0]}" if pictures else f"skillrun runs show {found.run_id}"
+    data = read_spec(RunFolder(Path(found.run_dir)).spec).values.get("dataset") or {}
     if found.task == "segment":
         folder = data["segment"]["root_dir"]
     else:
         folder = str(Path(data["classify"]["validation_dataset"]["csv_path"]).parent)
     command = f"skillrun visual_changenet {found.action[: -len(action)]}evaluate"
     return f"{command} --parent {found.run_id} --eval-data {shlex.quote(folder)}"
-
-
-def _pictures(spec: Mapping[str, Any], action: str) -> Path | None:
-    """The folder of side-by-side pictures, if the action drew any."""
-    own = (spec.get(action) or {}).get("results_dir")
-    folder = Path(own or Path(str(spec.get("results_dir") or "")) / action) / SIDE_BY_SIDE
-    return folder if folder.is_dir() else None
