@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from visual_changenet.errors import SpecError
+from visual_changenet.spec import load_spec
+from visual_changenet.training.classify import ClassifyModule
 from visual_changenet.training.recorder import Recorder
+from visual_changenet.training.segment import SegmentModule
 
 
 class Trainer(SimpleNamespace):
@@ -68,6 +70,17 @@ def test_the_documented_monitor_takes_the_lowest_loss(tmp_path: Path) -> None:
     assert kept(tmp_path, [0.5, 0.9, 0.7], interval=5, monitor="val_loss") == {1: {"best"}, 2: {"last"}}
 
 
-def test_an_unknown_monitor_is_named_with_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="'val_iou'; a validation gives val_ap, val_loss"):
-        kept(tmp_path, [0.5], interval=1, monitor="val_iou")
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_an_unknown_monitor_is_refused_before_the_first_step(case: Any, tmp_path: Path, task: str) -> None:
+    write = case.write_segment if task == "segment" else case.write_spec
+    done = case.run("train", write(tmp_path), "train.optim.monitor_name=val_iou")
+    assert done.returncode == 2
+    assert "train.optim.monitor_name is 'val_iou'; a validation gives val_loss, val_acc" in done.stderr
+    assert not list((tmp_path / "results" / "train").glob("*.pth"))
+
+
+def test_what_a_validation_gives_are_the_names_to_choose_from(trained: Path, trained_segment: Path, case: Any) -> None:
+    for folder, kind in ((trained, ClassifyModule), (trained_segment, SegmentModule)):
+        found = case.result(folder / "results" / "train")["metrics"]
+        names = kind(load_spec(folder / "spec.yaml")).validation_metrics()
+        assert set(names) == {name for name in found if name.startswith("val_")}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from visual_changenet.data.loaders import train_loader
 from visual_changenet.device import device_ids
 from visual_changenet.errors import DataInvalidError, RunError
 from visual_changenet.spec import load_spec
@@ -65,10 +67,8 @@ def test_half_precision_of_gpus_becomes_bfloat16_on_a_cpu() -> None:
     assert precision_of("16-mixed", torch.device("cuda")) == "16-mixed"
 
 
-def test_a_data_set_of_one_class_is_refused(case: object, tmp_path: Path) -> None:
-    from visual_changenet.data.loaders import train_loader
-
-    spec = load_spec(case.write_spec(tmp_path))  # type: ignore[attr-defined]
+def test_a_data_set_of_one_class_is_refused(case: Any, tmp_path: Path) -> None:
+    spec = load_spec(case.write_spec(tmp_path))
     table = tmp_path / "data.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("bridge", "PASS"), encoding="utf-8")
     with pytest.raises(DataInvalidError, match="the label of every row is PASS"):

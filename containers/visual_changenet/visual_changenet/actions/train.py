@@ -66,6 +66,7 @@ def train(session: Session) -> None:
             pl.seed_everything(options["seed"], workers=True, verbose=False)
         start = find_start(session)
         module = build_module(session, start)
+        module.check_monitor()
         recorder, trainer = _set_up(session, device, start)
         training, validation = build_loaders(session, device, trainer, start)
         session.check_interrupted()

@@ -36,6 +36,10 @@ class ClassifyModule(ChangeModule):
             self._seen[phase].append((loss.detach(), self.model.score(output.detach()), target))
         return loss
 
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Loss, and scores at the margin; average precision where the data has both classes."""
+        return ("val_loss", "val_acc", "val_fpr", "val_ap")
+
     def forget(self, phase: str) -> None:
         """Drop what was seen."""
         self._seen[phase].clear()

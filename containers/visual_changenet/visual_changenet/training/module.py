@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from visual_changenet.errors import RunError
+from visual_changenet.errors import RunError, SpecError
 from visual_changenet.losses import build_loss
 from visual_changenet.models import Network, build_model
 from visual_changenet.models.geometry import classify_input_size
@@ -64,6 +64,20 @@ class ChangeModule(pl.LightningModule, ABC):
     @abstractmethod
     def summary(self, phase: str) -> dict[str, float]:
         """Loss and scores of all batches since ``forget(phase)``, over all processes; empty without any."""
+
+    @abstractmethod
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Names that ``summary("val")`` can give."""
+
+    def check_monitor(self) -> None:
+        """Raises SpecError ``E_SPEC_MONITOR`` where no validation gives ``train.optim.monitor_name``."""
+        wanted, known = self.spec["train"]["optim"]["monitor_name"], self.validation_metrics()
+        if wanted not in known:
+            raise SpecError(
+                "E_SPEC_MONITOR",
+                f"train.optim.monitor_name is {wanted!r}; a validation gives {', '.join(known)}.",
+                f"set train.optim.monitor_name to one of them, e.g. {known[0]}",
+            )
 
     @abstractmethod
     def forget(self, phase: str) -> None:

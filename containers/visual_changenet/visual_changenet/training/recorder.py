@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from visual_changenet.checkpoints import checkpoint_name, link_latest
 from visual_changenet.console import say_if_terminal
-from visual_changenet.errors import SpecError
 from visual_changenet.events import Progress
 from visual_changenet.session import Session, sha256_of
 from visual_changenet.training.distributed import any_process
@@ -170,20 +169,9 @@ class Recorder(Checkpoint):
             self._drop_superseded(due)
 
     def better(self, metrics: dict[str, float], than: dict[str, float] | None) -> bool:
-        """True where ``metrics`` have the better monitored value. Without a validation nothing is better.
-
-        Raises:
-            SpecError: ``E_SPEC_MONITOR`` where a validation does not give the monitored metric.
-        """
-        known = sorted(name for name in metrics if name.startswith("val_"))
-        if not known:
-            return False
+        """True where ``metrics`` have the better monitored value; without that value nothing is better."""
         if self.monitor not in metrics:
-            raise SpecError(
-                "E_SPEC_MONITOR",
-                f"train.optim.monitor_name is {self.monitor!r}; a validation gives {', '.join(known)}.",
-                f"set train.optim.monitor_name to one of them, e.g. {known[0]}",
-            )
+            return False
         if than is None or self.monitor not in than:
             return True
         lower = self.monitor.endswith(("_loss", "_fpr"))

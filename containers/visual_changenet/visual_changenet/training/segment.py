@@ -38,6 +38,11 @@ class SegmentModule(ChangeModule):
             self._losses[phase] = self._losses[phase].to(mask.device) + weighted
         return loss
 
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Loss, and the scores of the confusion matrix."""
+        scores = mask_scores(torch.zeros(self.classes, self.classes))
+        return ("val_loss", *(f"val_{name}" for name in scores))
+
     def forget(self, phase: str) -> None:
         """Start counting pixels anew."""
         self._confusion[phase] = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=self.device)
