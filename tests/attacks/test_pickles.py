@@ -21,7 +21,7 @@ import torch
 
 from visual_changenet.actions.convert_checkpoint import convert_checkpoint
 from visual_changenet.actions.train import SafeCheckpointIO
-from visual_changenet.checkpoints import latest_checkpoint, read_checkpoint
+from visual_changenet.checkpoints import newest_checkpoint, read_checkpoint
 from visual_changenet.errors import DataInvalidError
 from visual_changenet.models.pretrained import load_backbone
 from visual_changenet.weights.foreign import describe
@@ -107,7 +107,7 @@ def test_the_converter_keeps_the_tensors_and_drops_the_code(hostile_dir: Path, a
 def test_looking_for_the_newest_checkpoint_runs_nothing(tmp_path: Path) -> None:
     path, canary = evil_file(tmp_path, "system", legacy=False)
     path.rename(tmp_path / "model_epoch_000_step_00001.pth")
-    assert latest_checkpoint(tmp_path, "classify") is None
+    assert newest_checkpoint(tmp_path, "classify")[0] is None
     assert not canary.exists()
 
 

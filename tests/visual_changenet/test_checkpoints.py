@@ -19,7 +19,6 @@ from visual_changenet.atomic import remove_leftovers, write_atomic
 from visual_changenet.checkpoints import (
     checkpoint_name,
     checkpoint_number,
-    latest_checkpoint,
     latest_name,
     link_latest,
     load_weights,
@@ -69,7 +68,7 @@ def test_a_writer_killed_in_the_middle_leaves_the_previous_checkpoint(hostile_di
     died = subprocess.run([sys.executable, "-c", DYING_WRITER, str(path), "die"], timeout=60, check=False)
     assert died.returncode == -signal.SIGKILL
     assert value_of(path) == 1.0
-    assert latest_checkpoint(hostile_dir, "classify") == path
+    assert newest_checkpoint(hostile_dir, "classify")[0] == path
     assert len(list(hostile_dir.iterdir())) == 2
     write_checkpoint(content(2.0), hostile_dir / checkpoint_name(1, 4))
     assert sorted(entry.name for entry in hostile_dir.iterdir()) == [checkpoint_name(0, 2), checkpoint_name(1, 4)]
@@ -130,14 +129,14 @@ def test_the_link_names_the_newest(folder: Path) -> None:
 
 def test_a_link_to_an_older_one_counts_as_the_newest(folder: Path) -> None:
     link_latest(folder / checkpoint_name(0, 9), "classify")
-    assert value_of(latest_checkpoint(folder, "classify")) == 1.0
+    assert value_of(newest_checkpoint(folder, "classify")[0]) == 1.0
 
 
 def test_a_copied_latest_file_is_used(folder: Path) -> None:
     link = folder / latest_name("classify")
     link.unlink()
     torch.save(content(7.0), link)
-    assert latest_checkpoint(folder, "classify") == link
+    assert newest_checkpoint(folder, "classify")[0] == link
 
 
 def test_a_dangling_link_falls_back_to_the_numbered_files(folder: Path) -> None:
@@ -159,7 +158,7 @@ def test_a_newest_file_cut_short_falls_back_to_the_one_before_with_a_notice(fold
 def test_the_highest_step_is_the_newest_where_there_is_no_link(folder: Path) -> None:
     (folder / latest_name("classify")).unlink()
     write_checkpoint(content(9.0), folder / checkpoint_name(0, 100))
-    assert value_of(latest_checkpoint(folder, "classify")) == 9.0
+    assert value_of(newest_checkpoint(folder, "classify")[0]) == 9.0
 
 
 def test_a_checkpoint_of_the_other_task_is_passed_over(folder: Path) -> None:
@@ -169,8 +168,8 @@ def test_a_checkpoint_of_the_other_task_is_passed_over(folder: Path) -> None:
 
 
 def test_an_empty_or_missing_folder_has_no_checkpoint(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path, "classify") is None
-    assert latest_checkpoint(tmp_path / "none", "classify") is None
+    assert newest_checkpoint(tmp_path, "classify")[0] is None
+    assert newest_checkpoint(tmp_path / "none", "classify")[0] is None
 
 
 def test_a_copy_stands_in_where_links_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +181,7 @@ def test_a_copy_stands_in_where_links_are_refused(tmp_path: Path, monkeypatch: p
     write_checkpoint(content(4.0), path)
     link_latest(path, "classify")
     assert not (tmp_path / latest_name("classify")).is_symlink()
-    assert value_of(latest_checkpoint(tmp_path, "classify")) == 4.0
+    assert value_of(newest_checkpoint(tmp_path, "classify")[0]) == 4.0
 
 
 class Network(nn.Module):

@@ -25,7 +25,7 @@ def metrics(folder: Path) -> dict[str, float]:
 def test_two_processes_validate_like_one(task: str, case: Any, tmp_path: Path) -> None:
     write = case.write_segment if task == "segment" else case.write_spec
     spec = write(tmp_path, num_epochs=1)
-    done = torchrun(["-m", "visual_changenet", "train", "-e", str(spec)])
+    done = torchrun(["-m", "visual_changenet", "train", "-e", str(spec), "train.tensorboard.enabled=true"])
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results" / "train"
     events = [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]

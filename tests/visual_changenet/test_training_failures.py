@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from visual_changenet.data.loaders import train_loader
 from visual_changenet.device import device_ids
 from visual_changenet.errors import DataInvalidError, RunError
 from visual_changenet.spec import load_spec
-from visual_changenet.training.failures import explained, fitting_batch
+from visual_changenet.training.classify import ClassifyModule
+from visual_changenet.training.failures import explained, fitting_batch, small_step
 from visual_changenet.training.hardware import precision_of
 from visual_changenet.training.segment import SegmentModule
 
@@ -47,6 +49,16 @@ def test_errors_of_libraries_are_translated(module: SegmentModule, text: str, co
     assert caught.value.code == code
     assert fix in caught.value.fix
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_the_step_that_is_measured_runs_and_leaves_no_gradient(case: Any, tmp_path: Path, task: str) -> None:
+    write, kind = (case.write_segment, SegmentModule) if task == "segment" else (case.write_spec, ClassifyModule)
+    module = kind(load_spec(write(tmp_path)))
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    small_step(module)
+    assert torch.isfinite(torch.tensor(module.summary("train")["train_loss"]))
+    assert all(parameter.grad is None for parameter in module.parameters())
 
 
 def test_an_unknown_error_stays_what_it_is(module: SegmentModule) -> None:

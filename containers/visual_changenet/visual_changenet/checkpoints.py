@@ -60,11 +60,6 @@ def link_latest(checkpoint: Path, task: str) -> None:
     temporary.replace(link)
 
 
-def latest_checkpoint(folder: Path, task: str) -> Path | None:
-    """The newest checkpoint of a results folder that can be read; see ``newest_checkpoint``."""
-    return newest_checkpoint(folder, task)[0]
-
-
 def newest_checkpoint(folder: Path, task: str) -> tuple[Path | None, list[str]]:
     """The newest readable checkpoint of a task in a results folder, and a notice per newer one that is not.
 

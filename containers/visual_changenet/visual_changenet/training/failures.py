@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from visual_changenet.config import ExperimentConfig
+from visual_changenet.config.geometry import network_input_size
 from visual_changenet.errors import RunError
 from visual_changenet.training.module import ChangeModule
 
@@ -85,7 +87,7 @@ def _measured_fit(module: ChangeModule, batch_size: int) -> int:
     torch.cuda.reset_peak_memory_stats(device)
     static = torch.cuda.memory_allocated(device)
     try:
-        _small_step(module)
+        small_step(module)
     except torch.OutOfMemoryError:
         return 2
     total = torch.cuda.get_device_properties(device).total_memory
@@ -94,9 +96,10 @@ def _measured_fit(module: ChangeModule, batch_size: int) -> int:
     return min(fits, max(2, batch_size - 1))
 
 
-def _small_step(module: ChangeModule) -> None:
+def small_step(module: ChangeModule) -> None:
+    """A training step of ``PROBE`` empty pairs without the optimiser."""
     spec: dict[str, Any] = module.spec
-    height, width = module.input_size()
+    height, width = network_input_size(ExperimentConfig.model_validate(spec))
     pairs = [torch.zeros(PROBE, 3, height, width, device=module.device) for _ in range(2)]
     if spec["task"] == "segment":
         mask = torch.zeros(PROBE, 1, height, width, dtype=torch.uint8, device=module.device)

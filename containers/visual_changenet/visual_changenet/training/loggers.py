@@ -56,9 +56,9 @@ def _wandb(session: Session) -> Logger:
 
 
 class LogWriter(pl.Callback):
-    """Scores and learning rate of every epoch, and now and then the first pair and a histogram per parameter.
+    """The first pair and a histogram per parameter for TensorBoard, every ``infrequent_logging_frequency`` epochs.
 
-    Pictures and histograms go to TensorBoard every ``infrequent_logging_frequency`` epochs (0: never).
+    It runs in the first process only and must not wait for the others; scores are written by ``Recorder``.
     """
 
     def __init__(self, loggers: list[Logger], every: int) -> None:
@@ -81,12 +81,7 @@ class LogWriter(pl.Callback):
                     board.add_image(tag, _visible(image), trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Scores of the epoch that ends."""
-        assert isinstance(pl_module, ChangeModule)
-        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-        scores = pl_module.summary("train") | pl_module.epoch_metrics | {"lr": rate, "epoch": trainer.current_epoch}
-        for logger in self.loggers:
-            logger.log_metrics(scores, step=trainer.current_epoch)
+        """Histograms of the epoch that ends."""
         if self._due(trainer):
             for board in self._boards():
                 for name, parameter in pl_module.named_parameters():

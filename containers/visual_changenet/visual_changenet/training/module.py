@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from visual_changenet.errors import RunError, SpecError
 from visual_changenet.losses import build_loss
 from visual_changenet.models import Network, build_model
-from visual_changenet.models.geometry import classify_input_size
 from visual_changenet.training.distributed import share_buffers
 
 
@@ -49,13 +48,6 @@ class ChangeModule(pl.LightningModule, ABC):
         if spec["model"]["backbone"]["freeze_backbone"]:
             self.resting = self.model.backbone.freeze()
             self.train()  # Lightning keeps the modes that it finds
-
-    def input_size(self) -> tuple[int, int]:
-        """(height, width) of the network's input in pixels."""
-        data = self.spec["dataset"]
-        if self.spec["task"] == "segment":
-            return data["segment"]["img_size"], data["segment"]["img_size"]
-        return classify_input_size(data["classify"])
 
     @abstractmethod
     def judge(self, batch: Any, phase: str) -> Tensor:

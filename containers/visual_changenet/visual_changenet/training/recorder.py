@@ -133,6 +133,8 @@ class Recorder(Checkpoint):
         epoch, seconds = trainer.current_epoch + 1, time.monotonic() - self.epoch_started
         self.session.events.emit("epoch", epoch=epoch, metrics=metrics, lr=self.rate, seconds=round(seconds, 3))
         self._status_lines(trainer, metrics, seconds)
+        for logger in trainer.loggers:
+            logger.log_metrics({**metrics, "lr": self.rate, "epoch": trainer.current_epoch}, step=trainer.current_epoch)
         if self.session.first:
             names = {f"{phase}_{name}" for phase in ("train", "val") for name in STATUS_METRICS}
             shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in names)
