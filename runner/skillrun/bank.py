@@ -49,7 +49,8 @@ class DataSource:
 class ActionContract:
     """What ``skill_info.yaml`` says about one action.
 
-    ``command`` holds ``{config_path}``; ``container`` is ``train`` or ``deploy``. ``spec_params``
+    ``command`` holds ``{config_path}``; ``container`` is ``train`` or ``deploy``. ``container_image`` is the published
+    image, ``own_image`` ours, both as keys of ``references/versions.yaml``. ``spec_params``
     maps a spec key to an inference function, or to a mapping with ``link`` and ``destination_path``.
     """
 
@@ -57,6 +58,7 @@ class ActionContract:
     task: str
     container: str
     container_image: str
+    own_image: str
     command: str
     mode: str
     config_format: str
@@ -159,6 +161,7 @@ def contract(model: str, action: str) -> ActionContract:
         task=raw["task"],
         container=raw["container"],
         container_image=raw.get("container_image", info["container_image"]),
+        own_image=info["own_images"][raw["container"]],
         command=raw["command"],
         mode=raw["mode"],
         config_format=raw["config_format"],

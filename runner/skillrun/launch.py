@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from skillrun.backends import get_backend
+from skillrun.backends import Backend, Quiet, Talk, get_backend
 from skillrun.errors import BackendError, ConflictError, PreflightError, SkillrunError, UsageError
 from skillrun.plan import Plan
 from skillrun.preflight import check_data
@@ -15,7 +16,7 @@ from skillrun.specfile import parse_spec
 from skillrun.watch import status
 
 
-def launch(plan: Plan) -> RunFolder:
+def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
     """Check the data, make the run folder and start the run.
 
     Raises:
@@ -24,29 +25,16 @@ def launch(plan: Plan) -> RunFolder:
     """
     if plan.automl and plan.automl["state"] == "on" and plan.automl["decided_by"] == "flag":
         raise PreflightError("E_AUTOML_MISSING", "this version trains once; it can not search yet", "use --no-automl")
+    talk = talk or Quiet()
     backend = get_backend(plan.backend)
-    backend.require_ready(plan)
-    check_data(parse_spec(plan.spec_text).values, plan.action)
+    _check_data(backend, plan)
+    settled = backend.settle(plan, talk)
     run = RunFolder(Path(plan.run_dir))
     try:
-        run.path.mkdir(parents=True)
-        Path(plan.results_dir).mkdir(parents=True, exist_ok=True)
-        run.spec.write_text(plan.spec_text, encoding="utf-8")
-        write_atomic(run.plan, plan.to_json())
-        run.write_record(
-            schema_version=1,
-            run_id=plan.run_id,
-            model=plan.model,
-            action=plan.action,
-            task=plan.task,
-            backend=plan.backend,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            plan_hash=plan.plan_hash,
-            results_dir=plan.results_dir,
-            parent=plan.parent,
-        )
-        run.write_record(handle=backend.launch(plan))
+        _write(run, plan, owner=settled.user)
+        run.write_record(devices=settled.gpus, handle=backend.launch(settled, talk))
     except OSError as error:
+        _remove_unused(run)
         raise BackendError(
             "E_LAUNCH", f"{run.path}: {error.strerror or error}", "check space and permissions of the workspace"
         ) from error
@@ -56,7 +44,63 @@ def launch(plan: Plan) -> RunFolder:
     return run
 
 
-def resume(run: RunFolder) -> None:
+def _check_data(backend: Backend, plan: Plan) -> None:
+    """Data on the host of a remote engine can not be read here; the engine checks at least that its paths exist."""
+    if backend.local_files:
+        check_data(parse_spec(plan.spec_text).values, plan.action)
+
+
+def _write(run: RunFolder, plan: Plan, owner: str) -> None:
+    """The run folder with everything that the run starts from, owned by the user who will own the results."""
+    writable = [Path(mount.source) for mount in plan.mounts if not mount.read_only]
+    made = [run.plan, run.spec, run.record]
+    for folder in (run.path, Path(plan.results_dir), *writable):
+        made += _make(folder)
+    run.spec.write_text(plan.spec_text, encoding="utf-8")
+    if plan.container_spec_text:
+        run.container_spec.write_text(plan.container_spec_text, encoding="utf-8")
+        made.append(run.container_spec)
+    write_atomic(run.plan, plan.to_json())
+    run.write_record(
+        schema_version=1,
+        run_id=plan.run_id,
+        model=plan.model,
+        action=plan.action,
+        task=plan.task,
+        backend=plan.backend,
+        container=plan.container,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        plan_hash=plan.plan_hash,
+        results_dir=plan.results_dir,
+        parent=plan.parent,
+    )
+    _hand_over(made, owner)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and its parents; returns those that were not there."""
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return absent
+
+
+def _hand_over(made: list[Path], user: str) -> None:
+    """Give what was made through sudo to the user behind it; the run itself writes as that user."""
+    if os.getuid() != 0 or not user:
+        return
+    uid, _, gid = user.partition(":")
+    for path in made:
+        os.chown(path, int(uid), int(gid or uid))
+
+
+def stop(run: RunFolder) -> None:
+    """Stop a run; it writes a checkpoint first. Stopping an ended run does nothing."""
+    if not status(run).done:
+        run.write_record(stop_requested=datetime.now(UTC).isoformat(timespec="seconds"))
+        get_backend(str(run.read_record().get("backend", "local"))).stop(run)
+
+
+def resume(run: RunFolder, talk: Talk | None = None) -> None:
     """Start an interrupted training again, in its own folder: it goes on from its latest checkpoint.
 
     Raises:
@@ -70,13 +114,14 @@ def resume(run: RunFolder) -> None:
         what = "has reached its end" if found.state == "succeeded" else f"is no training but {found.action}"
         fix = "to train longer, give a new run train.resume_training_checkpoint_path and a larger num_epochs"
         raise UsageError("E_RESUME", f"{run.run_id} {what}", fix)
-    plan = Plan.load(run.plan)
+    talk, plan = talk or Quiet(), Plan.load(run.plan)
     backend = get_backend(plan.backend)
-    backend.require_ready(plan)
-    check_data(parse_spec(plan.spec_text).values, plan.action)
+    _check_data(backend, plan)
+    settled = backend.settle(plan, talk)
     for proof in (run.exit, run.result):
         proof.unlink(missing_ok=True)
-    run.write_record(handle=backend.launch(plan), resumed=datetime.now(UTC).isoformat(timespec="seconds"))
+    run.write_record(stop_requested=None, resumed=datetime.now(UTC).isoformat(timespec="seconds"))
+    run.write_record(devices=settled.gpus, handle=backend.launch(settled, talk))
 
 
 def _remove_unused(run: RunFolder) -> None:

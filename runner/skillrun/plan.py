@@ -14,7 +14,7 @@ from skillrun.specfile import parse_spec
 
 
 class Mount(BaseModel):
-    """A host path inside the run's world. The local backend uses host paths as they are."""
+    """A host path and where it stands for the run; for the local backend both are the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,12 +28,17 @@ class Plan(BaseModel):
     """Everything a backend needs, and everything a reader needs to repeat the run.
 
     Attributes:
+        container: whose image runs: ``skillrun`` or ``tao``; no meaning for the local backend.
+        image: what the engine is asked for; ``pull`` says whether it may be fetched.
         argv: the command as a list, never a shell string.
-        env: variables set for the command; secrets are named in ``env_names``, never valued here.
-        mounts: what the run reads and writes on the host.
-        gpus: device request (``none``, ``auto``, a count, ids or UUIDs).
-        shm_size: shared memory for containers, e.g. ``8g``.
-        spec_text: the resolved spec, as it is handed to the container.
+        env: variables set for the command; never a secret.
+        mounts: what the run reads and writes, host path and container path.
+        gpus: device request (``none``, ``auto``, ``all``, a count, ids or UUIDs); the spec expects ``gpu_count``.
+        wait_gpu_s: how long to wait for free GPUs.
+        shm_size: shared memory of the container, e.g. ``8g``; the other sizes in ``resources`` are spelled likewise.
+        user: ``uid:gid`` of the caller, who owns what the run writes.
+        spec_text: the resolved spec with host paths; with it the run can be repeated on any backend.
+        container_spec_text: the same spec as the container reads it, empty where both are the same.
         plan_hash: sha256 over all that decides the outcome; the run's id and folder are left out, so the same
             request has the same hash.
     """
@@ -48,12 +53,15 @@ class Plan(BaseModel):
     action: str
     task: str
     backend: str
+    container: Literal["skillrun", "tao"] = "skillrun"
     image: str
+    pull: Literal["never", "missing", "always"] = "missing"
     argv: tuple[str, ...]
     env: dict[str, str] = {}
-    env_names: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     gpus: str = "auto"
+    gpu_count: int = 1
+    wait_gpu_s: float = 0
     shm_size: str = "8g"
     user: str = ""
     network: str = "none"
@@ -63,14 +71,23 @@ class Plan(BaseModel):
     automl: dict[str, str] | None = None
     notices: tuple[str, ...] = ()
     spec_text: str
+    container_spec_text: str = ""
     plan_hash: str = ""
 
     def hashed(self) -> Plan:
         """The same plan with its ``plan_hash`` filled in."""
-        left_out = {"plan_hash", "run_id", "run_dir", "skillrun_version", "notices", "spec_text"}
+        left_out = {"plan_hash", "run_id", "run_dir", "skillrun_version", "notices", "spec_text", "container_spec_text"}
+        left_out |= {"pull", "wait_gpu_s"}
         body = {**self.model_dump(mode="json", exclude=left_out), "spec": parse_spec(self.spec_text).values}
         text = json.dumps(_without(body, self.run_dir), sort_keys=True)
         return self.model_copy(update={"plan_hash": hashlib.sha256(text.encode()).hexdigest()})
+
+    @property
+    def action_folder(self) -> Path:
+        """Where on the host the action writes: ``<action>.results_dir`` of the spec, else a folder of its own below."""
+        section = self.action.removeprefix("segment_").removeprefix("trt_")
+        own = (parse_spec(self.spec_text).values.get(section) or {}).get("results_dir")
+        return Path(own) if own else Path(self.results_dir) / section
 
     def to_json(self) -> str:
         """Indented JSON; `Plan.from_json` reads it back to an equal plan."""

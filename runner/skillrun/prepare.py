@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skillrun import bank, datasets, lineage, policy
-from skillrun.backends import get_backend
 from skillrun.errors import NotFoundError, PreflightError, UsageError
-from skillrun.plan import Mount, Plan
+from skillrun.hostoptions import HostOptions
+from skillrun.plan import Plan
+from skillrun.planning import Place, find_place, gpu_values, make_plan
 from skillrun.runfolder import RunFolder, check_writable, find_run, list_runs, new_run_id, workspace
 from skillrun.spec import NOT_GIVEN, ResolvedSpec, SpecBuilder, path_keys
 from skillrun.specfile import SpecText, read_spec
 from skillrun.watch import status
-
-SHM_SIZE = {"train": "8g", "deploy": "16g"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,7 @@ class Request:
         overrides: ``key=value`` texts, typed by the schema; shorthand keys allowed.
         parent: run id, unique beginning, folder, or ``last``; its checkpoint and geometry are taken over.
         automl: True, False or None (not said); ``text`` is the user's own wording, for the policy.
+        container: whose image a container backend runs: ``skillrun`` or ``tao``; ``image`` names another one.
         results: folder for the results, instead of the run's own ``results/``.
     """
 
@@ -43,20 +42,21 @@ class Request:
     automl: bool | None = None
     text: str = ""
     backend: str = "auto"
-    gpus: str = "auto"
-    shm_size: str = ""
+    container: str = "skillrun"
     image: str = ""
+    host: HostOptions = field(default_factory=HostOptions)
     results: Path | None = None
     workspace: Path | None = None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with the spec it came from, and where each value came from."""
+    """A plan with the spec it came from, where each value came from, and why this backend where that was left open."""
 
     plan: Plan
     spec: ResolvedSpec
     builder: SpecBuilder
+    backend_reason: str
 
 
 def prepare(request: Request) -> Prepared:
@@ -72,7 +72,8 @@ def prepare(request: Request) -> Prepared:
     action = bank.resolve_action(request.model, request.action, task or None)
     contract = bank.contract(request.model, action)
     builder = spec_builder(request.model, action)
-    _check_deploy(contract.container)
+    place = find_place(request, contract)
+    _check_deploy(contract.container, place)
     run = RunFolder(root / "runs" / new_run_id(action))
     builder.add("run folder", {"results_dir": str(run.results), **_outputs(contract.spec_params, run.results)})
     if request.spec_file:
@@ -82,13 +83,19 @@ def prepare(request: Request) -> Prepared:
     if request.results:
         builder.add("--results", {"results_dir": str(request.results.expanduser().absolute())})
     builder.add_overrides(request.overrides)
+    builder.add(f"--gpus {request.host.gpus}", gpu_values(contract.subcommand, request.host.gpus))
     spec = builder.resolve()
-    _require_inputs(contract.inputs, spec, action, root)
+    _require_inputs(contract.inputs, spec, action, root, here=place.backend.local_files)
     check_writable(Path(spec.get("results_dir")), what="the results folder")
     check_writable(run.path, what="the workspace")
     decision = _policy(request, action)
-    plan = _plan(request, run, spec, builder, contract, decision, parent, action)
-    return Prepared(plan, spec, builder)
+    plan = make_plan(request, run, spec, builder.schema, contract, place)
+    changes = {
+        "parent": parent.to_json() if parent else None,
+        "automl": decision.to_json() if decision else None,
+        "notices": (*plan.notices, *_policy_notices(decision)),
+    }
+    return Prepared(plan.model_copy(update=changes).hashed(), spec, builder, place.reason)
 
 
 def spec_builder(model: str, action: str) -> SpecBuilder:
@@ -108,8 +115,8 @@ def _task(request: Request, given: SpecText, parent_run: RunFolder | None) -> st
     return str(parent_run.read_record().get("task") or "") if parent_run else ""
 
 
-def _check_deploy(container: str) -> None:
-    if container == "deploy":
+def _check_deploy(container: str, place: Place) -> None:
+    if container == "deploy" and not place.in_container:
         import importlib.util
 
         if importlib.util.find_spec("tensorrt") is None:
@@ -157,14 +164,14 @@ def _outputs(spec_params: Mapping[str, Any], results: Path) -> dict[str, str]:
     return {key: str(results / names[str(name)]) for key, name in spec_params.items() if str(name) in names}
 
 
-def _require_inputs(inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str, root: Path) -> None:
-    """Every required input has a value that exists on this host."""
+def _require_inputs(inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str, root: Path, *, here: bool) -> None:
+    """Every required input has a value; it exists, where the run sees the files of this host."""
     for port in inputs:
         key, value = port.key, spec.get(port.key)
         if not value or value == NOT_GIVEN:
             if not port.optional:
                 raise UsageError("E_SPEC_REQUIRED", f"{action} needs {key}", _how_to_give(key, root))
-        elif not Path(str(value)).exists() and "://" not in str(value):
+        elif here and not Path(str(value)).exists() and "://" not in str(value):
             raise NotFoundError(
                 "E_SPEC_PATH",
                 f"{spec.origins.get(key, '')}: {key}={str(value)!r} does not exist",
@@ -205,49 +212,9 @@ def _policy(request: Request, action: str) -> policy.Decision | None:
     )
 
 
-def _plan(
-    request: Request,
-    run: RunFolder,
-    spec: ResolvedSpec,
-    builder: SpecBuilder,
-    contract: bank.ActionContract,
-    decision: policy.Decision | None,
-    parent: lineage.ParentCheckpoint | None,
-    action: str,
-) -> Plan:
-    notices = list(spec.notices)
+def _policy_notices(decision: policy.Decision | None) -> list[str]:
     if decision and decision.state == "blocked":
-        notices.append(decision.reason + "; training once")
+        return [decision.reason + "; training once"]
     if decision and decision.state == "on" and decision.decided_by != "flag":
-        notices.append(f"AutoML is on ({decision.reason}), but this version can not search yet: training once")
-    backend = get_backend(request.backend)
-    argv = tuple(word.replace("{config_path}", str(run.spec)) for word in shlex.split(contract.command))
-    return Plan(
-        run_id=run.run_id,
-        run_dir=str(run.path),
-        model=request.model,
-        action=action,
-        task=str(spec.get("task") or request.task or "classify"),
-        backend=backend.name,
-        image=request.image or contract.container_image,
-        argv=argv,
-        env={"SKILLRUN_RUN_DIR": str(run.path), "PYTHONUNBUFFERED": "1"},
-        mounts=_mounts(builder.schema, spec, run),
-        gpus=request.gpus,
-        shm_size=request.shm_size or SHM_SIZE.get(contract.container, "8g"),
-        results_dir=str(spec.get("results_dir")),
-        parent=parent.to_json() if parent else None,
-        automl=decision.to_json() if decision else None,
-        notices=tuple(notices),
-        spec_text=spec.text(),
-    ).hashed()
-
-
-def _mounts(schema: Mapping[str, Any], spec: ResolvedSpec, run: RunFolder) -> tuple[Mount, ...]:
-    """Every path the spec names, read-only; the run folder alone is writable."""
-    mounts = [Mount(source=str(run.path), target=str(run.path), read_only=False, kind="dir")]
-    for key, (kind, direction) in path_keys(schema).items():
-        value = spec.get(key)
-        if isinstance(value, str) and value and "://" not in value and direction == "in":
-            mounts.append(Mount(source=value, target=value, read_only=True, kind="dir" if kind == "dir" else "file"))
-    return tuple(dict.fromkeys(mounts))
+        return [f"AutoML is on ({decision.reason}), but this version can not search yet: training once"]
+    return []

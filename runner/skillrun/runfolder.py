@@ -81,6 +81,16 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def container_spec(self) -> Path:
+        """The spec with container paths; only where a container runs."""
+        return self.path / "spec.container.yaml"
+
+    @property
+    def keeper_lock(self) -> Path:
+        """Held by the process that collects the end of the run."""
+        return self.path / ".keeper.lock"
+
+    @property
     def results(self) -> Path:
         return self.path / "results"
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from skillrun.backends import get_backend
 from skillrun.errors import RunFailedError
+from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder, read_json
 
 State = Literal["planned", "launched", "running", "succeeded", "failed", "cancelled", "lost"]
@@ -49,6 +50,7 @@ def status(run: RunFolder) -> RunStatus:
     record = run.read_record()
     state, code, reason = _state(run, record)
     result = read_json(run.result) or {}
+    error = _error(read_json(run.exit) or {}, result) if state in ("failed", "cancelled") else None
     return RunStatus(
         run_id=run.run_id,
         state=state,
@@ -59,35 +61,45 @@ def status(run: RunFolder) -> RunStatus:
         exit_code=code,
         reason=reason,
         metrics=result.get("metrics") or {},
-        error=result.get("error"),
+        error=error,
     )
 
 
 def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, str]:
-    if record.get("handle") is None:
-        return "planned", None, "not launched"
     if read_json(run.exit) is None:
-        if get_backend(str(record.get("backend", "local"))).alive(run):
-            return ("running" if run.events.exists() else "launched"), None, ""
+        seen = get_backend(str(record.get("backend", "local"))).look(run)
+        if seen.alive:
+            return ("running" if progress_file(run).exists() else "launched"), None, seen.note
         if read_json(run.exit) is None:
-            return (
-                "lost",
-                None,
-                "the process is gone and left no exit code (host restarted, or killed with SIGKILL)",
-            )
-    code = int((read_json(run.exit) or {}).get("exit_code", 1))
-    result = read_json(run.result) or {}
-    if code in CANCEL_CODES or result.get("status") == "cancelled":
+            return _without_exit(record)
+    ended, result = read_json(run.exit) or {}, read_json(run.result) or {}
+    code = int(ended.get("exit_code", 1))
+    proven = code == 0 and result.get("status") == "succeeded"
+    if code in CANCEL_CODES or result.get("status") == "cancelled" or (record.get("stop_requested") and not proven):
         return "cancelled", code, "stopped on request"
     if code != 0:
-        message = (result.get("error") or {}).get("message")
+        message = (_error(ended, result) or {}).get("message")
         return "failed", code, message or last_line(run.log) or f"the command ended with exit code {code}"
-    if result.get("status") != "succeeded":
-        return "failed", code, "exit code 0, but no result.json that says succeeded"
+    if not proven:
+        message = (result.get("error") or {}).get("message")
+        return "failed", code, message or "exit code 0, but no result.json that says succeeded"
     missing = missing_files(run, result)
     if missing:
         return "failed", code, f"result.json lists {missing[0]!r}, which does not exist"
     return "succeeded", code, ""
+
+
+def _without_exit(record: dict[str, Any]) -> tuple[State, None, str]:
+    if record.get("handle") is None:
+        return "planned", None, "not launched"
+    if record.get("backend") == "docker":
+        return "lost", None, "its container is gone, removed by someone else before its exit code was read"
+    return "lost", None, "the process is gone and left no exit code (host restarted, or killed with SIGKILL)"
+
+
+def _error(ended: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | None:
+    """What the backend knows of the end (killed, out of memory) goes before what the run could still say itself."""
+    return ended.get("error") or result.get("error")
 
 
 def missing_files(run: RunFolder, result: dict[str, Any]) -> list[str]:
@@ -128,13 +140,31 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
     return events, offset + len(whole) + len(newline)
 
 
+def progress_file(run: RunFolder) -> Path:
+    """Where a run tells how far it is: ``events.jsonl``; NVIDIA's container its own ``status.json``."""
+    if run.read_record().get("container") != "tao":
+        return run.events
+    return Plan.load(run.plan).action_folder / "status.json"
+
+
+def _event_reader(run: RunFolder) -> Callable[[int, bool], tuple[list[dict[str, Any]], int]]:
+    """A function of the byte offset, and of whether the run has ended, that gives new events and the next offset."""
+    path = progress_file(run)
+    if path == run.events:
+        return lambda offset, _ended: read_events(path, offset)
+    from skillrun.tao.status import read_status
+
+    return lambda offset, ended: read_status(path, offset, ended=ended)
+
+
 def follow(
     run: RunFolder, *, offset: int = 0, poll_s: float = 0.2, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[dict[str, Any]]:
     """Events as they come, from a byte offset; ends when the run does, or when ``stop()`` says so."""
+    read = _event_reader(run)
     while True:
         done = status(run).done
-        events, offset = read_events(run.events, offset)
+        events, offset = read(offset, done)
         yield from events
         if done or stop():
             return

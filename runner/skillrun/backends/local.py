@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from skillrun.backends import supervisor
+from skillrun.backends import Seen, Talk, supervisor
 from skillrun.errors import BackendError
 from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder, write_atomic
@@ -32,21 +32,28 @@ class LocalBackend:
         """The exact command and the variables set for it."""
         return {"backend": self.name, "argv": list(plan.argv), "env": dict(plan.env), "cwd": plan.run_dir}
 
-    def require_ready(self, plan: Plan) -> None:
+    @property
+    def local_files(self) -> bool:
+        """True: the run sees this host's files."""
+        return True
+
+    def settle(self, plan: Plan, talk: Talk) -> Plan:
         """The model's command and what it imports are installed.
 
         Raises:
             BackendError: they are not.
         """
         command = Path(find_command(plan.argv[0]))
-        missing = [name for name in ("torch", "lightning", "cv2") if importlib.util.find_spec(name) is None]
+        missing = missing_packages()
         if missing and command.parent == Path(sys.executable).parent:
-            names = ", ".join(missing)
             raise BackendError(
-                "E_LOCAL_NO_TORCH", f"{plan.argv[0]} needs {names}, not installed here", "pip install 'skillrun[local]'"
+                "E_LOCAL_NO_TORCH",
+                f"{plan.argv[0]} needs {', '.join(missing)}, not installed here",
+                "pip install 'skillrun[local]', or use --backend docker",
             )
+        return plan
 
-    def launch(self, plan: Plan) -> dict[str, Any]:
+    def launch(self, plan: Plan, talk: Talk) -> dict[str, Any]:
         """Start the supervisor; returns its process id and start time.
 
         Raises:
@@ -69,19 +76,22 @@ class LocalBackend:
         pid = int(started.stdout)
         return {"pid": pid, "started": _start_ticks(pid), "host": socket.gethostname()}
 
-    def alive(self, run: RunFolder) -> bool:
+    def look(self, run: RunFolder) -> Seen:
         """Whether the supervisor still runs; on another host it can not be asked and counts as alive."""
         handle = run.read_record().get("handle") or {}
         if handle.get("host") not in (None, socket.gethostname()):
-            return True
+            return Seen(alive=True, note=f"started on {handle['host']}; only that host knows")
         pid = handle.get("pid")
-        return isinstance(pid, int) and _process_state(pid) not in (None, "Z") and _same_process(pid, handle)
+        return Seen(isinstance(pid, int) and _process_state(pid) not in (None, "Z") and _same_process(pid, handle))
+
+    def forget(self, run: RunFolder) -> None:
+        """An ended process leaves nothing but its folder."""
 
     def stop(self, run: RunFolder, *, grace_s: float = 30.0) -> None:
         """Ask the run to end (it writes a checkpoint first), then make it end."""
         handle = run.read_record().get("handle") or {}
         pid = handle.get("pid")
-        if not isinstance(pid, int) or not self.alive(run):
+        if not isinstance(pid, int) or not self.look(run).alive:
             return
         if handle.get("host") not in (None, socket.gethostname()):
             raise BackendError(
@@ -89,12 +99,17 @@ class LocalBackend:
             )
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
-        while self.alive(run) and time.monotonic() < deadline:
+        while self.look(run).alive and time.monotonic() < deadline:
             time.sleep(0.1)
-        for child in _children(pid) if self.alive(run) else []:
+        for child in _children(pid) if self.look(run).alive else []:
             os.killpg(child, signal.SIGKILL)
-        while self.alive(run) and time.monotonic() < deadline + 5:
+        while self.look(run).alive and time.monotonic() < deadline + 5:
             time.sleep(0.05)
+
+
+def missing_packages() -> list[str]:
+    """What the model needs and this environment lacks."""
+    return [name for name in ("torch", "lightning", "cv2") if importlib.util.find_spec(name) is None]
 
 
 def find_command(name: str) -> str:
@@ -109,7 +124,7 @@ def find_command(name: str) -> str:
         raise BackendError(
             "E_LOCAL_NO_COMMAND",
             f"the command {name!r} is not installed on this host",
-            "pip install 'skillrun[local]'",
+            "pip install 'skillrun[local]', or use --backend docker",
         )
     return found
 

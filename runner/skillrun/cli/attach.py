@@ -7,10 +7,10 @@ import threading
 from types import FrameType
 from typing import Any
 
-from skillrun.backends import get_backend
 from skillrun.cli.output import Output
 from skillrun.cli.progress import RunProgress
 from skillrun.errors import InterruptedRunError
+from skillrun.launch import stop
 from skillrun.runfolder import RunFolder
 from skillrun.watch import RunStatus, follow, status
 
@@ -61,6 +61,6 @@ def attach(run: RunFolder, output: Output, *, offset: int = 0) -> RunStatus:
             fix = f"skillrun runs attach {run.run_id}"
             raise InterruptedRunError("E_DETACHED", f"detached; {run.run_id} is still running", fix)
         output.say(f"stopping {run.run_id}: it writes a checkpoint first")
-        get_backend(str(run.read_record().get("backend"))).stop(run)
+        stop(run)
     later = "resume" if found.action.endswith("train") else "show"
     raise InterruptedRunError("E_STOPPED", f"{run.run_id} was stopped", f"skillrun runs {later} {run.run_id}")

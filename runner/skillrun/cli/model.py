@@ -12,6 +12,7 @@ from skillrun.cli.options import Json, Workspace
 from skillrun.cli.output import Output
 
 if TYPE_CHECKING:
+    from skillrun.plan import Plan
     from skillrun.prepare import Prepared, Request
 
 ACTIONS = {
@@ -49,10 +50,23 @@ Parent = Annotated[
 Pick = Annotated[str, typer.Option("--pick", help="Which checkpoint: best, last, epoch=N, step=N.")]
 Automl = Annotated[bool | None, typer.Option("--automl/--no-automl", help="Search, or train once.")]
 Text = Annotated[str, typer.Option("--request", help="The user's own words; they may turn AutoML off for this run.")]
-BackendName = Annotated[str, typer.Option("--backend", help="auto or local.")]
-Gpus = Annotated[str, typer.Option("--gpus", help="auto, a count, or ids.")]
-ShmSize = Annotated[str, typer.Option("--shm-size", help="Shared memory of a container, e.g. 8g.")]
+BackendName = Annotated[str, typer.Option("--backend", help="auto, local or docker.")]
+Container = Annotated[str, typer.Option("--container", help="Whose image: skillrun, or tao for NVIDIA's.")]
 Image = Annotated[str, typer.Option("--image", help="Container image instead of the model's own.")]
+Pull = Annotated[str, typer.Option("--pull", help="Fetch the image: never, missing or always.")]
+Gpus = Annotated[str, typer.Option("--gpus", help="auto, none, all, a count, ids (0,1) or UUIDs.")]
+WaitGpu = Annotated[str, typer.Option("--wait-gpu", metavar="TIME", help="Wait for free GPUs, e.g. 30m.")]
+ShmSize = Annotated[str, typer.Option("--shm-size", help="Shared memory of a container, e.g. 8g.")]
+Memory = Annotated[str, typer.Option("--memory", help="Memory limit of a container, e.g. 16g.")]
+Cpus = Annotated[str, typer.Option("--cpus", help="Processors of a container, e.g. 4.")]
+Ulimit = Annotated[
+    list[str] | None, typer.Option("--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit of a container; repeatable.")
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option("--env", metavar="NAME[=VALUE]", help="Variable for the run, e.g. OMP_NUM_THREADS=4; no secrets."),
+]
+Network = Annotated[str, typer.Option("--network", help="Network of a container; none by default.")]
 Results = Annotated[Path | None, typer.Option("--results", metavar="DIR", help="Folder for the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; start and write nothing.")]
 Explain = Annotated[
@@ -122,9 +136,17 @@ def _action_command(model: str, action: str) -> Any:
         automl: Automl = None,
         request_text: Text = "",
         backend: BackendName = "auto",
-        gpus: Gpus = "auto",
-        shm_size: ShmSize = "",
+        container: Container = "skillrun",
         image: Image = "",
+        pull: Pull = "missing",
+        gpus: Gpus = "auto",
+        wait_gpu: WaitGpu = "",
+        shm_size: ShmSize = "",
+        memory: Memory = "",
+        cpus: Cpus = "",
+        ulimit: Ulimit = None,
+        env: Env = None,
+        network: Network = "",
         results: Results = None,
         workspace: Workspace = None,
         dry_run: DryRun = False,
@@ -133,6 +155,7 @@ def _action_command(model: str, action: str) -> Any:
         json: Json = False,
     ) -> None:
         from skillrun.datasets import DataSources
+        from skillrun.hostoptions import HostOptions
         from skillrun.prepare import Request
 
         request = Request(
@@ -147,9 +170,11 @@ def _action_command(model: str, action: str) -> Any:
             automl=automl,
             text=request_text,
             backend=backend,
-            gpus=gpus,
-            shm_size=shm_size,
+            container=container,
             image=image,
+            host=HostOptions(
+                gpus, wait_gpu, shm_size, memory, cpus, tuple(ulimit or ()), tuple(env or ()), network, pull
+            ),
             results=results,
             workspace=workspace,
         )
@@ -159,6 +184,7 @@ def _action_command(model: str, action: str) -> Any:
 
 
 def _go(request: Request, output: Output, *, dry_run: bool, explain: bool, detach: bool) -> None:
+    from skillrun.cli.launch_talk import LaunchTalk
     from skillrun.launch import launch
     from skillrun.prepare import prepare
 
@@ -169,10 +195,12 @@ def _go(request: Request, output: Output, *, dry_run: bool, explain: bool, detac
         return _show_plan(prepared, output)
     for notice in prepared.plan.notices:
         output.say(f"note: {notice}")
-    run = launch(prepared.plan)
+    with LaunchTalk(output) as talk:
+        run = launch(prepared.plan, talk)
     if prepared.plan.automl and prepared.plan.automl["state"] == "off":
         output.say(f"AutoML off: {prepared.plan.automl['reason']}")
-    output.say(f"run {run.run_id} started in {run.path}")
+    where = f" on the {prepared.plan.backend} backend ({prepared.backend_reason})" if prepared.backend_reason else ""
+    output.say(f"run {run.run_id} started in {run.path}{where}")
     if detach:
         output.data({"run_id": run.run_id, "run_dir": str(run.path), "state": "launched"}, run.run_id)
         return output.hint(f"skillrun runs attach {run.run_id}")
@@ -192,21 +220,45 @@ def _show_plan(prepared: Prepared, output: Output) -> None:
 
     plan = prepared.plan
     rendering = get_backend(plan.backend).render(plan)
+    why = f": {prepared.backend_reason}" if prepared.backend_reason else ""
     lines = [
-        f"would run   {plan.action} of {plan.model} on the {plan.backend} backend (nothing was started or written)",
-        f"command     {' '.join(rendering['argv'])}",
+        f"would run   {plan.action} of {plan.model} on the {plan.backend} backend{why}  (nothing was started)",
+        f"command     {' '.join(plan.argv)}",
         f"run folder  {plan.run_dir}",
         f"results     {plan.results_dir}",
         f"AutoML      {plan.automl['state']}: {plan.automl['reason']}"
         if plan.automl
         else "AutoML      not for this action",
         f"plan hash   {plan.plan_hash}",
-        *(f"{'reads' if mount.read_only else 'writes':<11} {mount.source}" for mount in plan.mounts),
+        *(_container_lines(plan) if plan.user else _path_lines(plan)),
         *(f"note        {notice}" for notice in plan.notices),
         "",
-        plan.spec_text.rstrip(),
+        (plan.container_spec_text or plan.spec_text).rstrip(),
     ]
+    if "docker_run" in rendering:
+        lines += ["", "# the same by hand:", rendering["docker_run"]]
     output.data({"plan": plan.model_dump(mode="json"), "request": rendering}, "\n".join(lines))
+
+
+def _path_lines(plan: Plan) -> list[str]:
+    return [f"{'reads' if mount.read_only else 'writes':<11} {mount.source}" for mount in plan.mounts]
+
+
+def _container_lines(plan: Plan) -> list[str]:
+    """Image, devices and the table of host and container paths."""
+    limits = [f"{name} {value}" for name, value in plan.resources.items()]
+    devices = "no GPU" if plan.gpus == "none" else f"GPUs {plan.gpus} ({plan.gpu_count} for the run)"
+    width = max(len(mount.source) for mount in plan.mounts)
+    return [
+        f"image       {plan.image}",
+        f"with        {', '.join([devices, f'shared memory {plan.shm_size}', f'network {plan.network}', *limits])}",
+        f"as user     {plan.user}",
+        f"{'':<11} {'on the host':<{width}}  in the container",
+        *(
+            f"{'reads' if mount.read_only else 'writes':<11} {mount.source:<{width}}  {mount.target}"
+            for mount in plan.mounts
+        ),
+    ]
 
 
 def _inspect_commands(app: typer.Typer, model: str) -> None:

@@ -121,13 +121,13 @@ def attach(run: RunReference, json: Json = False, workspace: Workspace = None) -
 @app.command()
 def stop(run: RunReference, json: Json = False, workspace: Workspace = None) -> None:
     """Stop a run; it writes a checkpoint first. Stopping an ended run does nothing."""
-    from skillrun.backends import get_backend
+    from skillrun.launch import stop as stop_run
     from skillrun.runfolder import find_run
     from skillrun.runfolder import workspace as resolve
     from skillrun.watch import status
 
     folder = find_run(run, resolve(workspace))
-    get_backend(str(folder.read_record().get("backend", "local"))).stop(folder)
+    stop_run(folder)
     found = status(folder)
     Output(json).data({"run": asdict(found)}, f"{found.run_id} {found.state}")
 
@@ -141,14 +141,18 @@ def resume(
 ) -> None:
     """Go on with a training that was stopped, failed or lost, from its latest checkpoint."""
     from skillrun.cli.attach import attach as follow_run
+    from skillrun.cli.launch_talk import LaunchTalk
     from skillrun.cli.outcome import say_outcome
     from skillrun.launch import resume as start_again
     from skillrun.runfolder import find_run
     from skillrun.runfolder import workspace as resolve
+    from skillrun.watch import progress_file
 
     folder, output = find_run(run, resolve(workspace)), Output(json)
-    seen = folder.events.stat().st_size if folder.events.is_file() else 0
-    start_again(folder)
+    told = progress_file(folder)
+    seen = told.stat().st_size if told.is_file() else 0
+    with LaunchTalk(output) as talk:
+        start_again(folder, talk)
     output.say(f"run {folder.run_id} goes on in {folder.path}")
     if detach:
         output.data({"run_id": folder.run_id, "run_dir": str(folder.path), "state": "launched"}, folder.run_id)
