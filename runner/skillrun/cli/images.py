@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Build and list container images.", no_args_is_help=True)
 
 SHORT_ID = 12
+LONG_STEPS = ("FROM", "RUN", "COPY")  # the others take no time
 COLUMNS = ("key", "variant", "reference", "source", "present", "id", "size_mb", "created")
 
 
@@ -101,11 +102,16 @@ def build(
 
 @contextmanager
 def _progress(output: Output, title: str) -> Iterator[Callable[[BuildStep | PullProgress], None]]:
-    """A bar on a terminal, else a line for every step of the build."""
+    """A bar on a terminal, else a line for every step that takes time."""
     from skillrun.image_build import BuildStep
 
     if not sys.stderr.isatty():
-        yield lambda event: output.say(f"{title}: {_words(event)}") if isinstance(event, BuildStep) else None
+
+        def say(event: BuildStep | PullProgress) -> None:
+            if isinstance(event, BuildStep) and event.text.startswith(LONG_STEPS):
+                output.say(f"{title}: {_words(event)}")
+
+        yield say
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
