@@ -75,7 +75,8 @@ def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, s
     ended, result = read_json(run.exit) or {}, read_json(run.result) or {}
     code = int(ended.get("exit_code", 1))
     proven = code == 0 and result.get("status") == "succeeded"
-    if code in CANCEL_CODES or result.get("status") == "cancelled" or (record.get("stop_requested") and not proven):
+    ended_itself = not ended.get("error") and (code in CANCEL_CODES or result.get("status") == "cancelled")
+    if ended_itself or (record.get("stop_requested") and not proven):
         return "cancelled", code, "stopped on request"
     if code != 0:
         message = (_error(ended, result) or {}).get("message")

@@ -1,8 +1,7 @@
 """The engine and the images that container tests use. Nothing stands in for either.
 
 ``SKILLRUN_REQUIRE_ENGINE=1`` turns a missing engine, base image or wheelhouse from a skip into a failure.
-``SKILLRUN_TEST_BASE`` names the base image (default ``skillrun-base:ci``), ``SKILLRUN_TEST_WHEELHOUSE`` the wheels from
-which the CPU images are built where the engine has none.
+``SKILLRUN_TEST_WHEELHOUSE`` names the wheels from which the CPU images are built where the engine has none.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from skillrun.errors import BackendError
 if TYPE_CHECKING:
     from docker import DockerClient
 
+BASE_IMAGE = "skillrun-base:ci"
 TEST_LABEL = "skillrun.test"
 
 
 def _unavailable(reason: str) -> NoReturn:
-    if os.environ.get("SKILLRUN_REQUIRE_ENGINE") == "1":
+    if os.environ.get("SKILLRUN_REQUIRE_ENGINE"):
         pytest.fail(reason)
     pytest.skip(reason)
 
@@ -50,10 +50,9 @@ def engine() -> Iterator[DockerClient]:
 @pytest.fixture(scope="session")
 def base_image(engine: DockerClient) -> str:
     """A small image with Python, which the CPU images start from."""
-    name = os.environ.get("SKILLRUN_TEST_BASE", "skillrun-base:ci")
-    if images.find(engine, name) is None:
-        _unavailable(f"the engine has no {name}; make it: tools/base_image.sh {name}")
-    return name
+    if images.find(engine, BASE_IMAGE) is None:
+        _unavailable(f"the engine has no {BASE_IMAGE}; make it: tools/base_image.sh {BASE_IMAGE}")
+    return BASE_IMAGE
 
 
 @pytest.fixture(scope="session")

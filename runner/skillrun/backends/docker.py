@@ -27,9 +27,9 @@ from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder
 
 if TYPE_CHECKING:
-    from docker import DockerClient
     from docker.models.containers import Container
 
+    from docker import DockerClient
     from skillrun.gpus import Reservation
 
 # A container that was made but not started for so long belongs to a launcher that died.
@@ -93,7 +93,8 @@ class DockerBackend:
             BackendError, NotFoundError, ConflictError: the engine refuses; nothing of the container is left.
         """
         run, client = RunFolder(Path(plan.run_dir)), connect()
-        handle = {"engine": endpoint().host, "log_from": run.log.stat().st_size if run.log.exists() else 0}
+        run.log.touch()
+        handle = {"engine": endpoint().host, "log_from": run.log.stat().st_size}
         try:
             handle["container"] = _start(
                 client, plan, talk.say, lambda made: run.write_record(handle={**handle, **made})

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skillrun.backends.docker_errors import explain_exit
+from skillrun.backends.docker_errors import explain_exit, explain_restart
 from skillrun.layout import relative_to_run, to_host
 from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder, read_json, write_atomic
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 ENDED = frozenset({"exited", "dead"})
+# How a run ends that an engine stops when it restarts.
+STOPPED = frozenset({130, 137, 143})
 
 
 @contextlib.contextmanager
@@ -59,10 +61,7 @@ def collect(container: Container, run: RunFolder, *, engine_restarted: bool = Fa
         _write_tao_result(run, plan, state, code)
     else:
         _use_host_paths(run, plan)
-    error = explain_exit(state, plan)
-    if error and engine_restarted and code == 137:
-        error |= {"code": "E_RUN_ENGINE_RESTARTED", "message": "the engine restarted and ended the container with it"}
-        error["fix"] += '; to prevent it: "live-restore": true in /etc/docker/daemon.json'
+    error = explain_restart(plan) if engine_restarted and code in STOPPED else explain_exit(state, plan)
     ended = {"exit_code": code, "seconds": _seconds(state), "error": error}
     write_atomic(run.exit, json.dumps(ended) + "\n")
     remove(container)

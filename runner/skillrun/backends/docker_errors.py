@@ -92,16 +92,23 @@ def explain_exit(state: dict[str, Any], plan: Plan) -> dict[str, Any] | None:
         fix = f"--shm-size larger than {plan.shm_size}, or fewer workers"
         return _error("E_RUN_SHM", f"bus error: the shared memory of {plan.shm_size} was not enough", fix)
     if code == 137:
-        words = (
-            "the container was killed (SIGKILL): docker kill, an engine that restarted, or the host ran out of memory"
-        )
-        later = "resume" if plan.action.endswith("train") else "logs"
-        return _error("E_RUN_KILLED", words, f"skillrun runs {later} {plan.run_id}")
+        words = "the container was killed (SIGKILL): docker kill, a restarted engine, or the host ran out of memory"
+        return _error("E_RUN_KILLED", words, _go_on(plan))
     if code == 139:
         return _error("E_RUN_CRASHED", "segmentation fault in the container", f"skillrun runs logs {plan.run_id}")
     if code in (126, 127):
         return _error("E_IMAGE_COMMAND", f"{plan.argv[0]!r} can not run in {plan.image}", "skillrun images list")
     return None
+
+
+def explain_restart(plan: Plan) -> dict[str, Any]:
+    """The error of a run that its engine ended by restarting."""
+    fix = f'{_go_on(plan)}; to prevent it: "live-restore": true in /etc/docker/daemon.json'
+    return _error("E_RUN_ENGINE_RESTARTED", "the engine restarted and ended the container with it", fix)
+
+
+def _go_on(plan: Plan) -> str:
+    return f"skillrun runs {'resume' if plan.action.endswith('train') else 'logs'} {plan.run_id}"
 
 
 def _error(code: str, message: str, fix: str) -> dict[str, Any]:

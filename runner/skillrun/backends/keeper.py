@@ -18,28 +18,33 @@ from skillrun.errors import BackendError
 from skillrun.runfolder import RunFolder
 
 RETRY_S = 1.0
+LAST_TRIES = 60
 
 
 def keep(run: RunFolder) -> None:
-    """Follow the run's container to its end; returns when it is collected, or gone."""
+    """Follow the run's container until it is collected, or gone, or nobody wants the run any more.
+
+    An engine that went away after the end was written down is waited for a minute only: what is left to do then is to
+    remove the container, which ``skillrun runs rm`` does as well.
+    """
     from docker.errors import DockerException, NotFound
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
-    handle = run.read_record()["handle"]
-    restarted = False
-    while True:
+    failures = 0
+    while run.record.exists() and not (run.exit.exists() and failures > LAST_TRIES):
         try:
+            handle = run.read_record()["handle"]
             container = connect(handle["engine"]).containers.get(handle["container"])
             copy_log(container, run, follow=True)
             container.reload()
             if container.status in ENDED:
-                collect(container, run, engine_restarted=restarted)
+                collect(container, run, engine_restarted=failures > 0)
                 return
         except NotFound:
             return
         except (BackendError, DockerException, RequestException, HTTPError, ConnectionError):
-            restarted = True
+            failures += 1
         time.sleep(RETRY_S)
 
 

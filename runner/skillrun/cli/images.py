@@ -16,7 +16,6 @@ from skillrun.cli.output import Output
 
 if TYPE_CHECKING:
     from docker import DockerClient
-
     from skillrun.image_build import BuildStep
     from skillrun.images import ImageReference, PullProgress
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skillrun.datasets import cache_folder
+from skillrun.datasets import cache_root
 from skillrun.doctor.check import GIB, Check
 from skillrun.errors import UsageError
 from skillrun.runfolder import check_writable
@@ -38,7 +38,7 @@ class MountPoint:
 
 def storage_checks(workspace: Path) -> list[Check]:
     """All checks of this module, in order."""
-    cache = cache_folder()
+    cache = cache_root()
     return [
         check_workspace(workspace),
         check_room("cache disk", cache, CACHE_WARN_GIB, "export SKILLRUN_CACHE=DIR on a larger disk"),
