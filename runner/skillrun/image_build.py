@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 ROLES = ("train", "deploy")
-TAIL_LINES = 5
+TAIL_LINES = 10  # a conflict of packages is told in as many
+ENGINES_OWN = (" --->", "Removing intermediate container")  # not words of the step
 SILENCE_S = 3600  # an installation of torch says nothing for minutes
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -147,7 +148,7 @@ class _BuildLog:
                     self.step = BuildStep(int(match[1]), int(match[2]), match[3])
                     self.tail.clear()
                     yield self.step
-                elif line.strip() and not line.startswith(" --->"):
+                elif line.strip() and not line.startswith(ENGINES_OWN):
                     self.tail.append(line.strip())
 
 
@@ -158,7 +159,7 @@ def _failed(reference: str, log: _BuildLog, found: Sources) -> BackendError:
     everything = f"{said} {log.error}"
     if "no space left on device" in everything:
         fix = "docker system df; docker system prune"
-    elif "No matching distribution" in everything and found.wheels:
+    elif found.wheels and re.search("No matching distribution|ResolutionImpossible", everything):
         fix = f"add the wheel: {download_command(found)}"
     elif not found.wheels and _NO_NETWORK.search(everything):
         fix = f"build without a network: {download_command(found)}, then again with --wheelhouse wheelhouse"

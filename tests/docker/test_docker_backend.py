@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,7 @@ def test_too_much_memory_is_told_as_that(hostile_dir: Path) -> None:
 def test_a_child_that_ran_out_of_memory_is_the_reason_too(hostile_dir: Path) -> None:
     program = """
 import subprocess
+import sys
 child = subprocess.run([sys.executable, "-c", "x = bytearray(2**28)"])
 sys.exit(3)
 """
@@ -289,3 +292,17 @@ def keepers(folder: Path) -> list[str]:
         if "skillrun.backends.keeper" in words and words[-2].startswith(str(folder)):
             found.append(" ".join(words))
     return found
+
+
+def test_a_container_whose_run_folder_was_removed_is_removed_by_its_id(engine: DockerClient, hostile_dir: Path) -> None:
+    run = suite.start(hostile_dir, SLOW)
+    wait_until(lambda: status(run).state == "running")
+    os.kill(keeper_of(run), signal.SIGKILL)
+    shutil.rmtree(run.path)
+    command = [str(Path(sys.executable).with_name("skillrun")), "runs", "rm", run.run_id]
+    asked = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert asked.returncode == 2 and "--yes" in asked.stderr
+    done = subprocess.run([*command, "--yes"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    assert containers(engine) == []
+    assert subprocess.run([*command, "--yes"], capture_output=True, stdin=subprocess.DEVNULL).returncode == 5

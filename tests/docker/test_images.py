@@ -117,11 +117,12 @@ def _spec(boards: Path) -> str:
         "train_dataset": {"csv_path": f"/data/train/{tables['train']}", "images_dir": "/data/train/images"},
         "validation_dataset": {"csv_path": f"/data/eval/{tables['eval']}", "images_dir": "/data/eval/images"},
     }
+    pictures = {"image_width": 64, "image_height": 64, "image_ext": ".png", "input_map": None, "num_input": 1}
     spec = {
         "task": "classify",
         "results_dir": "/run dir/results",
         "model": {"backbone": {"type": "fan_tiny_8_p4_hybrid"}},
-        "dataset": {"classify": {**sets, "image_width": 64, "image_height": 64, "batch_size": 4, "workers": 0}},
+        "dataset": {"classify": {**sets, **pictures, "batch_size": 4, "workers": 0}},
         "train": {"num_epochs": 1},
     }
     return json.dumps(spec)  # which is YAML as well

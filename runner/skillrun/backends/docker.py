@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from skillrun.backends import Seen, Talk
 from skillrun.backends.docker_end import ENDED, collect, copy_log, keeping, remove
 from skillrun.backends.docker_errors import explain, refused_ulimit
-from skillrun.backends.docker_request import RUN_LABEL, STOP_GRACE_S, command_line, request
+from skillrun.backends.docker_request import FOLDER_LABEL, RUN_LABEL, STOP_GRACE_S, command_line, request
 from skillrun.engine import connect, endpoint
 from skillrun.errors import BackendError
 from skillrun.plan import Plan
@@ -205,6 +205,12 @@ def _find(run: RunFolder) -> Container | None:
             return None
     found = client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run.run_id}"})
     return found[0] if found else None
+
+
+def orphans(run_id: str) -> list[Container]:
+    """Containers of a run whose folder is gone. Raises BackendError where no engine answers."""
+    found = connect().containers.list(all=True, filters={"label": f"{RUN_LABEL}={run_id}"}, ignore_removed=True)
+    return [one for one in found if not RunFolder(Path(one.labels[FOLDER_LABEL])).record.exists()]
 
 
 def _abandoned(container: Container) -> bool:

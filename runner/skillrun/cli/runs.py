@@ -162,20 +162,48 @@ def resume(
 
 @app.command()
 def rm(run: RunReference, json: Json = False, workspace: Workspace = None, yes: Yes = False) -> None:
-    """Remove a run's folder for good. A running one must be stopped first."""
-    from skillrun.errors import ConflictError, UsageError
+    """Remove a run for good: its folder, and what an engine still has of it. A running one must be stopped first."""
+    from skillrun.backends import get_backend
+    from skillrun.errors import ConflictError, NotFoundError
     from skillrun.runfolder import find_run
     from skillrun.runfolder import workspace as resolve
     from skillrun.watch import status
 
-    folder = find_run(run, resolve(workspace))
+    try:
+        folder = find_run(run, resolve(workspace))
+    except NotFoundError as error:
+        return _remove_orphan(run, error, Output(json), yes)
     if not status(folder).done:
         raise ConflictError("E_RUN_BUSY", f"{folder.run_id} still runs", f"skillrun runs stop {folder.run_id}")
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                "E_CONFIRM", f"removing {folder.path} needs a yes", f"skillrun runs rm {folder.run_id} --yes"
-            )
-        typer.confirm(f"Remove {folder.path} and everything in it?", abort=True, err=True)
+    _confirm(f"{folder.path} and everything in it", folder.run_id, yes)
+    get_backend(str(folder.read_record().get("backend", "local"))).forget(folder)
     shutil.rmtree(folder.path)
-    Output(json).data({"removed": folder.run_id}, f"removed {folder.run_id}")
+    return Output(json).data({"removed": folder.run_id}, f"removed {folder.run_id}")
+
+
+def _remove_orphan(run_id: str, not_found: Exception, output: Output, yes: bool) -> None:
+    """Remove the container of a run whose folder is gone; raises ``not_found`` where there is none either."""
+    from skillrun import engine
+
+    if not engine.reachable():
+        raise not_found
+    from skillrun.backends.docker import orphans
+    from skillrun.backends.docker_end import remove
+
+    found = orphans(run_id)
+    if not found:
+        raise not_found
+    _confirm(f"{found[0].name}, {found[0].status}, whose run folder is gone", run_id, yes)
+    for container in found:
+        remove(container)
+    output.data({"removed": run_id}, f"removed the container of {run_id}")
+
+
+def _confirm(what: str, run_id: str, yes: bool) -> None:
+    from skillrun.errors import UsageError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("E_CONFIRM", f"removing {what} needs a yes", f"skillrun runs rm {run_id} --yes")
+    typer.confirm(f"Remove {what}?", abort=True, err=True)

@@ -80,7 +80,7 @@ def check_room(name: str, place: Path, warn_gib: float, fix: str, *, vital: bool
 
 def check_network(name: str, place: Path, fix: str, mounts: Path = MOUNTS) -> Check:
     """Says when a folder lies on a network file system."""
-    found = mount_of(place, read_mounts(mounts))
+    found = mount_of(nearest_folder(place).resolve(), read_mounts(mounts))
     if found is None:
         return Check(name, "ok", "this system does not tell")
     if not found.network:
@@ -104,9 +104,8 @@ def read_mounts(mounts: Path = MOUNTS) -> list[MountPoint]:
     return found
 
 
-def mount_of(place: Path, mounts: Sequence[MountPoint]) -> MountPoint | None:
-    """The file system that a path lies on: the deepest mount above it, the latest where several are on one folder."""
-    path = nearest_folder(place).resolve()
+def mount_of(path: Path, mounts: Sequence[MountPoint]) -> MountPoint | None:
+    """The file system of a path without links: the deepest mount above it, the latest of those on one folder."""
     above = [mount for mount in mounts if path.is_relative_to(mount.path)]
     return max(reversed(above), key=lambda mount: len(mount.path.parts), default=None)
 
