@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+# Tests that leave the backend open mean this host, also where an engine runs; those of other backends name theirs.
+os.environ.setdefault("SKILLRUN_BACKEND", "local")
 HOSTILE_NAME = "a b'c\"ü,é$x"
 
 

@@ -16,7 +16,7 @@ RLIMITS = dict(enumerate(("cpu", "fsize", "data", "stack", "core", "rss", "nproc
 _RLIMIT = re.compile(r"setting rlimits?.*? type (\d+)")
 GPU_TOOLKIT = (
     "sudo apt-get install nvidia-container-toolkit && sudo nvidia-ctk runtime configure --runtime=docker && "
-    "sudo systemctl restart docker; or run on the CPU: --gpus none"
+    "sudo systemctl restart docker (skillrun doctor knows more); or run on the CPU: --gpus none"
 )
 
 

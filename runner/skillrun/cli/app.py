@@ -9,7 +9,7 @@ import typer
 
 from skillrun import __version__, bank
 from skillrun.cli import bank as bank_commands
-from skillrun.cli import data, model, runs
+from skillrun.cli import data, doctor, images, model, runs
 from skillrun.cli.output import Output
 from skillrun.errors import InterruptedRunError, SkillrunError
 
@@ -45,6 +45,8 @@ def build() -> typer.Typer:
         deploy.add_typer(model.launcher_group(name, deploy=True), name=name)
     app.add_typer(runs.app, name="runs")
     app.add_typer(data.app, name="data")
+    app.add_typer(images.app, name="images")
+    app.command("doctor")(doctor.doctor)
     app.add_typer(bank_commands.app, name="bank")
     app.add_typer(documented, name="model")
     app.add_typer(deploy, name="deploy")
