@@ -20,11 +20,12 @@ if [ ! -s "$tar" ]; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null
   }
-  # Made under another name, so that a tar which exists is a whole one.
+  # It gets its name when it is whole.
   mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --aptopt='Acquire::Languages "none"' "${SUITE:-bookworm}" "$work/new.tar"
-  [ "$tar" = "$work/base.tar" ] && mv "$work/new.tar" "$tar" || { cp "$work/new.tar" "$tar.part" && mv "$tar.part" "$tar"; }
+  mv "$work/new.tar" "$tar.part"
+  mv "$tar.part" "$tar"
 fi
 "$docker" import -c 'CMD ["bash"]' "$tar" "$name" >/dev/null

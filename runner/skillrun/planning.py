@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from skillrun import bank, hostoptions, images, layout
 from skillrun.backends import Backend, choose
 from skillrun.errors import UsageError
+from skillrun.links import with_linked_folders
 from skillrun.overrides import get_dotted, set_dotted
 from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder
@@ -104,12 +105,13 @@ def make_plan(
             key: rule["destination_path"] for key, rule in contract.spec_params.items() if isinstance(rule, Mapping)
         }
         found = layout.container_layout(keys, spec.values, run.path, documented)
+        mounts = with_linked_folders(found.mounts)
         config, run_dir = str(layout.RUN / run.container_spec.name), str(layout.RUN)
         values = _container_values(spec.values, found.paths, contract.subcommand, count if devices != "none" else 0)
         values, notices = _for_container(values, schema, request.container)
     else:
         found, values, notices = layout.host_layout(keys, spec.values, run.path), None, ()
-        config, run_dir = str(run.spec), str(run.path)
+        mounts, config, run_dir = found.mounts, str(run.spec), str(run.path)
     return Plan(
         run_id=run.run_id,
         run_dir=str(run.path),
@@ -122,7 +124,7 @@ def make_plan(
         pull=_pull(request.host.pull),
         argv=tuple(word.replace("{config_path}", config) for word in shlex.split(contract.command)),
         env={**_env(request.container, run_dir), **hostoptions.parse_env(request.host.env)},
-        mounts=found.mounts,
+        mounts=mounts,
         gpus=devices,
         gpu_count=count,
         wait_gpu_s=hostoptions.parse_duration(request.host.wait_gpu or "0", "--wait-gpu"),

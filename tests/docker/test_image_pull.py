@@ -89,8 +89,8 @@ def pushed(
     _must_push(engine.api.push(name, stream=True, decode=True))
     engine.images.remove(name, force=True)
     yield images.resolve(name)
-    if images.find(engine, name):
-        engine.images.remove(name, force=True)
+    for image in engine.images.list(name.rpartition(":")[0]):
+        engine.images.remove(image.id, force=True)
 
 
 def _make(engine: DockerClient, folder: Path, name: str) -> None:
