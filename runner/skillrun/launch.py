@@ -27,6 +27,7 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
         raise PreflightError("E_AUTOML_MISSING", "this version trains once; it can not search yet", "use --no-automl")
     talk = talk or Quiet()
     backend = get_backend(plan.backend)
+    backend.require_ready(plan)
     _check_data(backend, plan)
     settled = backend.settle(plan, talk)
     run = RunFolder(Path(plan.run_dir))
@@ -116,6 +117,7 @@ def resume(run: RunFolder, talk: Talk | None = None) -> None:
         raise UsageError("E_RESUME", f"{run.run_id} {what}", fix)
     talk, plan = talk or Quiet(), Plan.load(run.plan)
     backend = get_backend(plan.backend)
+    backend.require_ready(plan)
     _check_data(backend, plan)
     settled = backend.settle(plan, talk)
     for proof in (run.exit, run.result):

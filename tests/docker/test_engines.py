@@ -18,7 +18,7 @@ import pytest
 
 import docker
 from docker import DockerClient
-from skillrun.backends import Quiet, get_backend
+from skillrun.backends import get_backend
 from skillrun.backends.conformance import BackendConformance, finish, wait_until
 from skillrun.errors import BackendError, SkillrunError
 from skillrun.launch import launch
@@ -256,5 +256,5 @@ def test_a_remote_engine_that_is_away_is_said_at_once(hostile_dir: Path, monkeyp
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     began = time.monotonic()
     with pytest.raises(BackendError, match="DOCKER_HOST"):
-        get_backend("docker").settle(plan(hostile_dir, ""), Quiet())
+        get_backend("docker").require_ready(plan(hostile_dir, ""))
     assert time.monotonic() - began < 5

@@ -47,8 +47,9 @@ class Backend(Protocol):
     """The contract of a backend.
 
     1. `render` is pure: the exact request as JSON-able data; nothing is started, nothing is written.
-    2. `settle` raises before anything is written where the plan can not run here; it returns the plan with what only
-       the moment of launch can tell, e.g. which GPUs are free.
+    2. `require_ready` raises at once where the plan can not run here. `settle` does what takes time and comes before the
+       launch (fetching an image, waiting for a GPU), and returns the plan with what only that moment can tell, e.g.
+       which GPUs. Neither writes anything.
     3. `launch` sends the request and returns a handle (JSON-able) without waiting for the run; on an error nothing
        is left.
     4. A launched run outlives the launcher; its exit code lands in ``exit.json`` whoever watches.
@@ -63,6 +64,8 @@ class Backend(Protocol):
     def local_files(self) -> bool: ...
 
     def render(self, plan: Plan) -> dict[str, Any]: ...
+
+    def require_ready(self, plan: Plan) -> None: ...
 
     def settle(self, plan: Plan, talk: Talk) -> Plan: ...
 

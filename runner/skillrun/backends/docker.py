@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skillrun.backends import Seen, Talk
+from skillrun.backends import Quiet, Seen, Talk
 from skillrun.backends.docker_end import ENDED, collect, copy_log, keeping, remove
 from skillrun.backends.docker_errors import explain, refused_ulimit
 from skillrun.backends.docker_request import FOLDER_LABEL, RUN_LABEL, STOP_GRACE_S, command_line, request
@@ -58,11 +58,23 @@ class DockerBackend:
         made = request(plan)
         return {"backend": self.name, **made, "docker_run": command_line(made)}
 
-    def settle(self, plan: Plan, talk: Talk) -> Plan:
-        """Make sure of engine and image, and reserve GPUs.
+    def require_ready(self, plan: Plan) -> None:
+        """The engine answers, and has the image where that can not be fetched.
 
         Raises:
-            BackendError: no engine; NotFoundError, CredentialsError: no image; ConflictError: no free GPU.
+            BackendError: no engine; NotFoundError: no image.
+        """
+        from skillrun import images
+
+        client, image = connect(), images.resolve(plan.image)
+        if plan.pull == "never" or not image.published:
+            images.ensure(client, image, "never", Quiet().pulled)
+
+    def settle(self, plan: Plan, talk: Talk) -> Plan:
+        """Fetch the image where needed, and reserve GPUs.
+
+        Raises:
+            NotFoundError, CredentialsError, BackendError: no image; ConflictError: no free GPU.
         """
         from skillrun import images
 

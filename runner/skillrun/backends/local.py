@@ -37,7 +37,7 @@ class LocalBackend:
         """True: the run sees this host's files."""
         return True
 
-    def settle(self, plan: Plan, talk: Talk) -> Plan:
+    def require_ready(self, plan: Plan) -> None:
         """The model's command and what it imports are installed.
 
         Raises:
@@ -51,6 +51,9 @@ class LocalBackend:
                 f"{plan.argv[0]} needs {', '.join(missing)}, not installed here",
                 "pip install 'skillrun[local]', or use --backend docker",
             )
+
+    def settle(self, plan: Plan, talk: Talk) -> Plan:
+        """Nothing is left open: a process takes the host as it is."""
         return plan
 
     def launch(self, plan: Plan, talk: Talk) -> dict[str, Any]:
