@@ -5,7 +5,9 @@ These tests start an engine of their own, in a network of its own, so that it ma
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,3 +260,76 @@ def test_a_remote_engine_that_is_away_is_said_at_once(hostile_dir: Path, monkeyp
     with pytest.raises(BackendError, match="DOCKER_HOST"):
         get_backend("docker").require_ready(plan(hostile_dir, ""))
     assert time.monotonic() - began < 5
+
+
+LAUNCH = """
+import json, sys
+from pathlib import Path
+from skillrun.backends import Quiet
+from skillrun.errors import SkillrunError
+from skillrun.launch import launch
+from skillrun.plan import Plan
+
+class Heard(Quiet):
+    def say(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+try:
+    launch(Plan.load(Path(sys.argv[1])), Heard())
+except SkillrunError as error:
+    print(json.dumps(error.to_json()))
+"""
+SHOWS_GPUS = WAITS + "(run / 'gpus').write_text(os.environ['NVIDIA_VISIBLE_DEVICES']); result('succeeded')"
+
+
+@pytest.fixture
+def gpu_host(hostile_dir: Path) -> dict[str, str]:
+    """The environment of a host with two GPUs, the first in use, told by a stand-in of the driver's library."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler for the stand-in library")
+    library = hostile_dir.parent / "nvml"
+    library.mkdir()
+    source = Path(__file__).resolve().parents[1] / "skillrun" / "nvml_standin.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library / "libnvidia-ml.so.1"), str(source)], check=True)
+    state = library / "state"
+    gpus = [f"gpu GPU-{name} NVIDIA_H200 total 81920 used {used} util 0 error 0 mig 0" for name, used in USED.items()]
+    state.write_text("\n".join(("driver 550.54.15 12040", *gpus)) + "\n", encoding="utf-8")
+    locks = {"SKILLRUN_GPU_LOCKS": str(library / "locks"), "NVML_STANDIN": str(state)}
+    return {**os.environ, **locks, "LD_LIBRARY_PATH": str(library)}
+
+
+USED = {"a": 40000, "b": 0}
+
+
+def test_a_run_keeps_its_gpu_until_it_ends_and_others_wait_for_it(
+    there: OwnEngine, hostile_dir: Path, gpu_host: dict[str, str]
+) -> None:
+    def ask(number: int, **changes: Any) -> tuple[RunFolder, subprocess.Popen[str]]:
+        made = plan(hostile_dir, SHOWS_GPUS, gpus="auto", **changes)
+        file = hostile_dir.parent / f"plan {number}.json"
+        file.write_text(made.to_json(), encoding="utf-8")
+        command = [sys.executable, "-c", LAUNCH, str(file)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return RunFolder(Path(made.run_dir)), subprocess.Popen(command, env=gpu_host, text=True, **pipes)  # type: ignore[call-overload]
+
+    first, launcher = ask(1)
+    assert launcher.communicate()[0] == ""
+    wait_until(lambda: first.events.exists())
+    assert first.read_record()["devices"] == "GPU-b"
+
+    refused = json.loads(ask(2)[1].communicate()[0])
+    assert (refused["code"], refused["exit_code"]) == ("E_GPU_BUSY", 6)
+    assert first.run_id in refused["message"] and "--wait-gpu" in refused["fix"]
+
+    third, waiting = ask(3, wait_gpu_s=30)
+    assert waiting.stderr is not None
+    assert "waiting up to 30 s for 1 free GPU" in waiting.stderr.readline()
+    assert not third.path.exists()
+    (first.path / "go").touch()
+    assert finish(first) == "succeeded"
+    assert waiting.communicate()[0] == ""
+    (third.path / "go").touch()
+    assert finish(third) == "succeeded"
+    for run in (first, third):
+        assert (run.path / "gpus").read_text(encoding="utf-8") == "GPU-b"

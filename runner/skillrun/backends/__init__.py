@@ -47,8 +47,8 @@ class Backend(Protocol):
     """The contract of a backend.
 
     1. `render` is pure: the exact request as JSON-able data; nothing is started, nothing is written.
-    2. `require_ready` raises at once where the plan can not run here. `settle` does what takes time and comes before the
-       launch (fetching an image, waiting for a GPU), and returns the plan with what only that moment can tell, e.g.
+    2. `require_ready` raises at once where the plan can not run here. `settle` does what takes time before the launch
+       (fetching an image, waiting for a GPU), and returns the plan with what only that moment can tell, e.g.
        which GPUs. Neither writes anything.
     3. `launch` sends the request and returns a handle (JSON-able) without waiting for the run; on an error nothing
        is left.
