@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -28,9 +29,18 @@ def write_atomic(path: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+        give_to_folders_owner(aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def give_to_folders_owner(path: Path) -> None:
+    """What root writes into another user's folder, as through sudo, becomes that user's."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        with contextlib.suppress(OSError):  # a file system that knows no owners
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

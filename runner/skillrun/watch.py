@@ -16,6 +16,7 @@ from skillrun.runfolder import RunFolder, read_json
 
 State = Literal["planned", "launched", "running", "succeeded", "failed", "cancelled", "lost"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "lost"})
+EXIT_POLL_S = 0.02
 CANCEL_CODES = frozenset({130, 143})
 
 
@@ -71,7 +72,7 @@ def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, s
         if seen.alive:
             return ("running" if progress_file(run).exists() else "launched"), None, seen.note
         if read_json(run.exit) is None:
-            return _without_exit(record)
+            return ("failed", None, seen.note) if seen.note else _without_exit(record)
     ended, result = read_json(run.exit) or {}, read_json(run.result) or {}
     code = int(ended.get("exit_code", 1))
     proven = code == 0 and result.get("status") == "succeeded"
@@ -169,7 +170,16 @@ def follow(
         yield from events
         if done or stop():
             return
-        time.sleep(poll_s)
+        _pause(run, poll_s)
+
+
+def _pause(run: RunFolder, seconds: float) -> None:
+    """Wait, but not past the end of the run: a file is looked for more often than a backend is asked."""
+    until = time.monotonic() + seconds
+    while True:
+        time.sleep(max(min(EXIT_POLL_S, until - time.monotonic()), 0))
+        if run.exit.exists() or time.monotonic() >= until:
+            return
 
 
 def require_success(found: RunStatus) -> RunStatus:

@@ -22,6 +22,7 @@ import docker
 from docker import DockerClient
 from skillrun.backends import get_backend
 from skillrun.backends.conformance import BackendConformance, finish, wait_until
+from skillrun.backends.docker_end import remove
 from skillrun.errors import BackendError, SkillrunError
 from skillrun.launch import launch
 from skillrun.plan import Mount, Plan
@@ -76,6 +77,11 @@ class OwnEngine:
         wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
     def stop(self) -> None:
+        """With live-restore, containers would outlive it."""
+        client = docker.DockerClient(self.host)
+        for container in client.containers.list(all=True, ignore_removed=True):
+            remove(container)
+        client.close()
         subprocess.run(
             [str(ENGINE_SCRIPT), "stop"], env={**os.environ, "ENGINE_DIR": str(self.folder / "engine")}, check=False
         )

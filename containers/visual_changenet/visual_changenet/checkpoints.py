@@ -45,7 +45,12 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Write so that the file is whole or absent; what killed writers left in the folder is removed first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
-    write_atomic(path, lambda stream: torch.save(content, stream))
+    try:
+        write_atomic(path, lambda stream: torch.save(content, stream))
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch complains of its own end of file and hides the full disk
+            raise error.__context__ from None
+        raise
 
 
 def link_latest(checkpoint: Path, task: str) -> None:

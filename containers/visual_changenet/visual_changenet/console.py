@@ -11,12 +11,6 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def say_if_terminal(line: str) -> None:
-    """One line on stdout where a person watches; files and pipes are spared."""
-    if sys.stdout.isatty():
-        say(line)
-
-
 def complain(line: str) -> None:
     """One line on stderr."""
     sys.stderr.write(line + "\n")

@@ -7,6 +7,7 @@ and from that folder. The engine knows a run by its label, so a launcher that di
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import subprocess
@@ -24,7 +25,7 @@ from skillrun.backends.docker_request import FOLDER_LABEL, RUN_LABEL, STOP_GRACE
 from skillrun.engine import connect, endpoint
 from skillrun.errors import BackendError
 from skillrun.plan import Plan
-from skillrun.runfolder import RunFolder
+from skillrun.runfolder import RunFolder, give_to_folders_owner
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 START_WITHIN_S = 60
 # What the keeper needs of the caller's environment; nothing else of it, secrets least of all.
 KEEPER_ENV = re.compile(
-    r"PATH|HOME|LANG|LC_ALL|TMPDIR|PYTHONPATH|VIRTUAL_ENV|DOCKER_\w+|SSH_AUTH_SOCK|COVERAGE_PROCESS_\w+"
+    r"PATH|HOME|LANG|LC_ALL|TMPDIR|PYTHONPATH|VIRTUAL_ENV|SSH_AUTH_SOCK|COVERAGE_PROCESS_\w+|"
+    r"DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS|TLS_VERIFY|API_VERSION)"
 )
 
 
@@ -106,6 +108,7 @@ class DockerBackend:
         """
         run, client = RunFolder(Path(plan.run_dir)), connect()
         run.log.touch()
+        give_to_folders_owner(run.log)
         handle = {"engine": endpoint().host, "log_from": run.log.stat().st_size}
         try:
             handle["container"] = _start(
@@ -120,6 +123,7 @@ class DockerBackend:
     def _start_keeper(self, run: RunFolder) -> None:
         """In a session of its own, with the GPUs' locks as inherited files and none of the caller's secrets."""
         with (run.path / "keeper.log").open("ab") as complaints:
+            give_to_folders_owner(run.path / "keeper.log")
             process = subprocess.Popen(
                 [sys.executable, "-m", "skillrun.backends.keeper", str(run.path)],
                 stdin=subprocess.DEVNULL,
@@ -144,8 +148,15 @@ class DockerBackend:
             return Seen(alive=not _abandoned(container))
         with keeping(run) as mine:
             if mine and not run.exit.exists():
-                copy_log(container, run, follow=False)
-                collect(container, run)
+                try:
+                    copy_log(container, run, follow=False)
+                    collect(container, run)
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    code = container.attrs["State"].get("ExitCode")
+                    words = f"it ended with exit code {code}, but {run.path} takes no result: {error.strerror}"
+                    return Seen(alive=False, note=f"{words}; make room, then: skillrun runs show {run.run_id}")
         return Seen(alive=not run.exit.exists())
 
     def stop(self, run: RunFolder, *, grace_s: float = STOP_GRACE_S) -> None:

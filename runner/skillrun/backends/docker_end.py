@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from skillrun.backends.docker_errors import explain_exit, explain_restart
 from skillrun.layout import relative_to_run, to_host
 from skillrun.plan import Plan
-from skillrun.runfolder import RunFolder, read_json, write_atomic
+from skillrun.runfolder import RunFolder, give_to_folders_owner, read_json, write_atomic
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -31,6 +31,7 @@ STOPPED = frozenset({130, 137, 143})
 def keeping(run: RunFolder) -> Iterator[bool]:
     """Hold the run's keeper lock while inside; False where another process holds it."""
     with run.keeper_lock.open("ab") as lock:
+        give_to_folders_owner(run.keeper_lock)
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

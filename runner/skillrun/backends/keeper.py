@@ -31,7 +31,7 @@ def keep(run: RunFolder) -> None:
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
-    failures = 0
+    failures, container = 0, None
     while run.record.exists() and not (run.exit.exists() and failures > LAST_TRIES):
         try:
             handle = run.read_record()["handle"]
@@ -45,6 +45,9 @@ def keep(run: RunFolder) -> None:
             return
         except (BackendError, DockerException, RequestException, HTTPError, ConnectionError):
             failures += 1
+        except OSError:  # no room for the log or the result; whoever looks at the ended run says so
+            if container is not None and container.status in ENDED:
+                raise
         time.sleep(RETRY_S)
 
 

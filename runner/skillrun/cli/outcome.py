@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -33,13 +34,18 @@ def say_outcome(found: RunStatus, output: Output) -> None:
     for entry in result.get("checkpoints") or []:
         marks = " and ".join(mark for mark in ("best", "last") if entry.get(mark))
         if marks:
-            lines.append(f"  {marks + ' checkpoint':<25} {folder / entry['path']}")
+            lines.append(f"  {marks + ' checkpoint':<25} {_place(folder / entry['path'])}")
     lines += [f"  {kind:<16} {place}" for kind, place in artifact_lines(result.get("artifacts") or [], folder)]
     files = {kind: result.get(kind, []) for kind in ("checkpoints", "artifacts")}
     output.data({"run": asdict(found), **files}, "\n".join(lines))
     kinds = ("picture", "pictures")  # a sheet of the worst cases first, then folders of all
-    drawn = [folder / item["path"] for kind in kinds for item in files["artifacts"] if item.get("kind") == kind]
+    drawn = [_place(folder / item["path"]) for kind in kinds for item in files["artifacts"] if item.get("kind") == kind]
     output.hint(_next_step(found, drawn))
+
+
+def _place(path: Path) -> Path:
+    """A path without the steps up that lead from a run folder to results elsewhere."""
+    return Path(os.path.normpath(path))
 
 
 def shown_metrics(metrics: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -69,7 +75,7 @@ def artifact_lines(entries: Iterable[Mapping[str, Any]], folder: Path = Path()) 
     """(kind, path) of the files of a run below ``folder``; many of one kind in one place are their folder."""
     places: dict[tuple[str, Path], list[Path]] = {}
     for entry in entries:
-        path = folder / str(entry["path"])
+        path = _place(folder / str(entry["path"]))
         places.setdefault((str(entry.get("kind", "file")), path.parent), []).append(path)
     lines = []
     for (kind, parent), paths in places.items():

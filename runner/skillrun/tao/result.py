@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ CANCEL_CODES = frozenset({130, 143})
 DEFAULT_MONITOR = "val_loss"
 # Clocks of network file systems differ from ours, and some count whole seconds.
 CLOCK_SLACK_S = 2.0
+# Commands in a fix that are about the run itself; they get its name.
+_NEEDS_RUN = re.compile(r"skillrun runs (?:resume|logs)")
 # What the published container leaves, as glob below the action's folder → kind in result.json.
 KINDS: Mapping[str, str] = {
     "experiment.yaml": "spec",
@@ -79,6 +82,7 @@ def result_from(
     left = any(_is_new(path, since) for path in proof)
     state = _state(exit_code, stopped, status, left)
     lines = [*last_log_lines, *([status.message] if status.outcome == "failed" else [])]
+    error = None if state == "succeeded" else _error(state, action, task, exit_code, status, left, lines)
     return {
         "schema_version": 1,
         "status": state,
@@ -91,13 +95,8 @@ def result_from(
         "metrics": _metrics(action, status),
         "artifacts": [{"path": path, "kind": kind} for path, kind in _unique(artifacts, run_dir)],
         "environment": {"container": "tao", "device": "gpu"},
-        "error": None if state == "succeeded" else _error(state, action, task, exit_code, status, left, lines),
+        "error": error and {**error, "fix": _NEEDS_RUN.sub(rf"\g<0> {run_dir.name}", error["fix"])},
     }
-
-
-def end_event(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The last event of a run, which follows from its result."""
-    return {"time": result["finished"], "event": "end", "status": result["status"]}
 
 
 def _since(started: str) -> float:

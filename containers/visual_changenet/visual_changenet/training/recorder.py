@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from visual_changenet.checkpoints import checkpoint_name, link_latest
-from visual_changenet.console import say_if_terminal
+from visual_changenet.console import say
 from visual_changenet.events import Progress
 from visual_changenet.session import Session, sha256_of
 from visual_changenet.training.distributed import any_process
@@ -138,7 +138,7 @@ class Recorder(Checkpoint):
         if self.session.first:
             names = {f"{phase}_{name}" for phase in ("train", "val") for name in STATUS_METRICS}
             shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in names)
-            say_if_terminal(f"epoch {epoch}/{self.num_epochs} {shown} ({seconds:.1f} s)")
+            say(f"epoch {epoch}/{self.num_epochs} {shown} ({seconds:.1f} s)")
         self.keep(trainer, metrics)
 
     def _status_lines(self, trainer: pl.Trainer, metrics: dict[str, float], seconds: float) -> None:
