@@ -6,10 +6,12 @@ The choice is the Docker command's own: ``DOCKER_HOST``, else ``DOCKER_CONTEXT``
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +120,28 @@ def _client(place: Endpoint) -> DockerClient:
     if place.origin == RECORDED:
         return docker.DockerClient(place.host, timeout=REQUEST_TIMEOUT_S, use_ssh_client=over_ssh)
     return docker.from_env(timeout=REQUEST_TIMEOUT_S, use_ssh_client=over_ssh)
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Around questions to an engine that may go away in the middle of an answer.
+
+    Raises:
+        BackendError: it did. What the engine does not find is still ``docker.errors.NotFound``.
+    """
+    from docker.errors import DockerException, NotFound
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except NotFound:
+        raise
+    except (DockerException, RequestException, HTTPError, ConnectionError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise BackendError(
+            "E_DOCKER_ANSWER", f"the engine broke off its answer: {said}", "skillrun doctor", retryable=True
+        ) from error
 
 
 def _knock(place: Endpoint) -> None:

@@ -36,9 +36,7 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
         run.write_record(devices=settled.gpus, handle=backend.launch(settled, talk))
     except OSError as error:
         _remove_unused(run)
-        raise BackendError(
-            "E_LAUNCH", f"{run.path}: {error.strerror or error}", "check space and permissions of the workspace"
-        ) from error
+        raise _cannot_write(run, error) from error
     except SkillrunError:
         _remove_unused(run)
         raise
@@ -97,7 +95,8 @@ def _hand_over(made: list[Path], user: str) -> None:
 def stop(run: RunFolder) -> None:
     """Stop a run; it writes a checkpoint first. Stopping an ended run does nothing."""
     if not status(run).done:
-        run.write_record(stop_requested=datetime.now(UTC).isoformat(timespec="seconds"))
+        with contextlib.suppress(OSError):  # a full disk must not keep anybody from stopping a run
+            run.write_record(stop_requested=datetime.now(UTC).isoformat(timespec="seconds"))
         get_backend(str(run.read_record().get("backend", "local"))).stop(run)
 
 
@@ -120,10 +119,18 @@ def resume(run: RunFolder, talk: Talk | None = None) -> None:
     backend.require_ready(plan)
     _check_data(backend, plan)
     settled = backend.settle(plan, talk)
-    for proof in (run.exit, run.result):
-        proof.unlink(missing_ok=True)
-    run.write_record(stop_requested=None, resumed=datetime.now(UTC).isoformat(timespec="seconds"))
-    run.write_record(devices=settled.gpus, handle=backend.launch(settled, talk))
+    try:
+        for proof in (run.exit, run.result):
+            proof.unlink(missing_ok=True)
+        run.write_record(stop_requested=None, resumed=datetime.now(UTC).isoformat(timespec="seconds"))
+        run.write_record(devices=settled.gpus, handle=backend.launch(settled, talk))
+    except OSError as error:
+        raise _cannot_write(run, error) from error
+
+
+def _cannot_write(run: RunFolder, error: OSError) -> BackendError:
+    what = f"{run.path}: {error.strerror or error}"
+    return BackendError("E_LAUNCH", what, "check space and permissions of the workspace")
 
 
 def _remove_unused(run: RunFolder) -> None:

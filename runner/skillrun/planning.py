@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skillrun import bank, hostoptions, images, layout
+from skillrun import bank, gpus, hostoptions, images, layout
 from skillrun.backends import Backend, choose
 from skillrun.errors import UsageError
 from skillrun.links import with_linked_folders
@@ -50,8 +50,6 @@ def find_place(request: Request, contract: bank.ActionContract) -> Place:
     Raises:
         UsageError: an unknown backend or container, or a combination that can not be; NotFoundError: no such image key.
     """
-    from skillrun import gpus
-
     if request.container not in CONTAINERS:
         raise UsageError(
             "E_CONTAINER_UNKNOWN",
@@ -73,7 +71,7 @@ def find_place(request: Request, contract: bank.ActionContract) -> Place:
 
 def _gpus_there(backend: str) -> bool:
     """Whether ``auto`` finds GPUs: a driver here, or a GPU runtime of an engine elsewhere."""
-    from skillrun import engine, gpus
+    from skillrun import engine
 
     if backend != "local" and engine.reachable() and engine.endpoint().remote:
         return "nvidia" in (engine.connect().info().get("Runtimes") or {})
@@ -82,8 +80,6 @@ def _gpus_there(backend: str) -> bool:
 
 def gpu_values(section: str, text: str) -> dict[str, Any]:
     """The spec keys that follow an explicit ``--gpus``: inside its container a run counts its GPUs from 0."""
-    from skillrun import gpus
-
     asked = gpus.parse_request(text)
     count = {"count": asked.count, "ids": len(asked.ids), "all": len(gpus.list_gpus())}.get(asked.kind, 0)
     return {f"{section}.num_gpus": count, f"{section}.gpu_ids": list(range(count))} if count else {}
@@ -123,7 +119,7 @@ def make_plan(
         image=place.image,
         pull=_pull(request.host.pull),
         argv=tuple(word.replace("{config_path}", config) for word in shlex.split(contract.command)),
-        env={**_env(request.container, run_dir), **hostoptions.parse_env(request.host.env)},
+        env={**_env(request, place, run_dir), **hostoptions.parse_env(request.host.env)},
         mounts=mounts,
         gpus=devices,
         gpu_count=count,
@@ -176,10 +172,15 @@ def _shm_size(request: Request, spec: ResolvedSpec, contract: bank.ActionContrac
     return hostoptions.shm_size(spec.values, contract.container)
 
 
-def _env(container: str, run_dir: str) -> dict[str, str]:
-    if container == "tao":
+def _env(request: Request, place: Place, run_dir: str) -> dict[str, str]:
+    """Variables of the run; a process of this host is shown its GPUs by them, a container has no others."""
+    if request.container == "tao":
         return {"PYTHONUNBUFFERED": "1", "TELEMETRY_OPT_OUT": "1"}
-    return {"PYTHONUNBUFFERED": "1", "SKILLRUN_RUN_DIR": run_dir}
+    env = {"PYTHONUNBUFFERED": "1", "SKILLRUN_RUN_DIR": run_dir}
+    asked = gpus.parse_request(request.host.gpus)
+    if not place.in_container and asked.kind in ("none", "ids"):
+        env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(asked.ids)}
+    return env
 
 
 def _pull(word: str) -> Any:

@@ -306,3 +306,16 @@ def test_a_container_whose_run_folder_was_removed_is_removed_by_its_id(engine: D
     assert done.returncode == 0, done.stderr
     assert containers(engine) == []
     assert subprocess.run([*command, "--yes"], capture_output=True, stdin=subprocess.DEVNULL).returncode == 5
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="it is root's containers that lack the right")
+def test_data_that_only_their_owner_may_read_are_said_before_a_container_of_root_fails(hostile_dir: Path) -> None:
+    closed = hostile_dir / "closed"
+    closed.mkdir(mode=0o700)
+    os.chown(closed, 12345, 12345)
+    run = RunFolder(hostile_dir / "runs" / "one")
+    mine = suite.plan_values(run, "")["mounts"]
+    data = Mount(source=str(closed), target="/data/closed", read_only=True, kind="dir")
+    error = refused(lambda: launch(suite.make_plan(run, "", mounts=(*mine, data), user="0:0")))
+    assert (error.code, error.exit_code) == ("E_DATA_CLOSED", 7)
+    assert "sudo -u '#12345'" in error.fix

@@ -151,3 +151,11 @@ def test_auto_means_this_host_where_no_engine_has_the_image(monkeypatch: pytest.
     assert choose("local", OWN_CPU)[0].name == "local"
     with pytest.raises(SkillrunError, match="there is no backend"):
         choose("slurm", OWN_CPU)
+
+
+@pytest.mark.parametrize(("gpus", "visible"), [("none", ""), ("2,3", "2,3"), ("auto", None), ("2", None)])
+def test_a_process_of_this_host_sees_the_gpus_that_were_named(boards: Path, gpus: str, visible: str | None) -> None:
+    made = plan(boards, backend="local", host=HostOptions(gpus=gpus))
+    assert made.env.get("CUDA_VISIBLE_DEVICES") == visible
+    if visible == "2,3":
+        assert parse_spec(made.spec_text).values["train"]["gpu_ids"] == [0, 1]

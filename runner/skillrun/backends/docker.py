@@ -22,8 +22,8 @@ from skillrun.backends import Quiet, Seen, Talk
 from skillrun.backends.docker_end import ENDED, collect, copy_log, keeping, remove
 from skillrun.backends.docker_errors import explain, refused_ulimit
 from skillrun.backends.docker_request import FOLDER_LABEL, RUN_LABEL, STOP_GRACE_S, command_line, request
-from skillrun.engine import connect, endpoint
-from skillrun.errors import BackendError
+from skillrun.engine import answering, connect, endpoint
+from skillrun.errors import BackendError, DataError
 from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder, give_to_folders_owner
 
@@ -71,6 +71,8 @@ class DockerBackend:
         client, image = connect(), images.resolve(plan.image)
         if plan.pull == "never" or not image.published:
             images.ensure(client, image, "never", Quiet().pulled)
+        if plan.user.startswith("0:") and self.local_files:
+            _check_readable(plan)
 
     def settle(self, plan: Plan, talk: Talk) -> Plan:
         """Fetch the image where needed, and reserve GPUs.
@@ -140,40 +142,24 @@ class DockerBackend:
         """Ask the engine; an ended container whose keeper is gone is collected on the way."""
         try:
             container = _find(run)
+            if container is None:
+                return Seen(alive=False)
+            with answering():
+                if container.status not in ENDED:
+                    return Seen(alive=not _abandoned(container))
+                return _collect_unless_kept(container, run)
         except BackendError as error:
             return Seen(alive=True, note=f"unknown until the engine answers: {error.message}")
-        if container is None:
-            return Seen(alive=False)
-        if container.status not in ENDED:
-            return Seen(alive=not _abandoned(container))
-        with keeping(run) as mine:
-            if mine and not run.exit.exists():
-                try:
-                    copy_log(container, run, follow=False)
-                    collect(container, run)
-                except OSError as error:
-                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                        raise
-                    code = container.attrs["State"].get("ExitCode")
-                    words = f"it ended with exit code {code}, but {run.path} takes no result: {error.strerror}"
-                    return Seen(alive=False, note=f"{words}; make room, then: skillrun runs show {run.run_id}")
-        return Seen(alive=not run.exit.exists())
 
     def stop(self, run: RunFolder, *, grace_s: float = STOP_GRACE_S) -> None:
         """Ask the run to end (it writes a checkpoint first), end it after the grace time, and collect it."""
-        from docker.errors import APIError, NotFound
+        from docker.errors import NotFound
 
         container = _find(run)
         if container is None:
             return
-        with contextlib.suppress(NotFound):
-            try:
-                container.stop(timeout=int(grace_s))
-            except APIError as error:
-                if error.status_code != 304:  # stopped already
-                    raise BackendError(
-                        "E_DOCKER_STOP", str(error.explanation), "skillrun doctor", retryable=True
-                    ) from error
+        with contextlib.suppress(NotFound), answering():
+            container.stop(timeout=int(grace_s))
         deadline = time.monotonic() + 10
         while self.look(run).alive and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -183,6 +169,22 @@ class DockerBackend:
         container = _find(run)
         if container is not None:
             remove(container)
+
+
+def _collect_unless_kept(container: Container, run: RunFolder) -> Seen:
+    """Collect an ended container, unless its keeper is about to. A full disk leaves it for the next look."""
+    with keeping(run) as mine:
+        if mine and not run.exit.exists():
+            try:
+                copy_log(container, run, follow=False)
+                collect(container, run)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                code = container.attrs["State"].get("ExitCode")
+                words = f"it ended with exit code {code}, but {run.path} takes no result: {error.strerror}"
+                return Seen(alive=False, note=f"{words}; make room, then: skillrun runs show {run.run_id}")
+    return Seen(alive=not run.exit.exists())
 
 
 def _start(
@@ -221,12 +223,13 @@ def _find(run: RunFolder) -> Container | None:
 
     handle = run.read_record().get("handle") or {}
     client = connect(str(handle.get("engine") or ""))
-    if handle.get("container"):
-        try:
-            return client.containers.get(handle["container"])
-        except NotFound:
-            return None
-    found = client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run.run_id}"})
+    with answering():
+        if handle.get("container"):
+            try:
+                return client.containers.get(handle["container"])
+            except NotFound:
+                return None
+        found = client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run.run_id}"})
     return found[0] if found else None
 
 
@@ -247,6 +250,25 @@ def _abandoned(container: Container) -> bool:
         return False
     remove(container)
     return True
+
+
+def _check_readable(plan: Plan) -> None:
+    """Root in a container without capabilities reads only what is root's own, or open to all.
+
+    Raises:
+        DataError: an input belongs to a user who keeps it closed.
+    """
+    for mount in plan.mounts:
+        path = Path(mount.source)
+        if not mount.read_only or not path.exists():
+            continue
+        found, needed = path.stat(), 0o4 if mount.kind == "file" else 0o5
+        if found.st_uid != 0 and found.st_gid != 0 and found.st_mode & needed != needed:
+            raise DataError(
+                "E_DATA_CLOSED",
+                f"{path} is closed to all but user {found.st_uid}, and a container of root has no right to pass that",
+                f"start it as that user: sudo -u '#{found.st_uid}' skillrun ..., or chmod -R o+rX {path}",
+            )
 
 
 def _rootless(client: DockerClient) -> bool:
