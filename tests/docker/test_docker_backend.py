@@ -17,7 +17,7 @@ from docker.models.containers import Container
 
 from docker import DockerClient
 from skillrun.backends import Quiet
-from skillrun.backends.conformance import SLOW, BackendConformance, finish, wait_until
+from skillrun.backends.conformance import SLOW, DockerConformance, finish, wait_until
 from skillrun.backends.docker_request import RUN_LABEL
 from skillrun.errors import BackendError, SkillrunError
 from skillrun.launch import launch, stop
@@ -38,19 +38,8 @@ def no_container_is_left(engine: DockerClient) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("base_image")
-class TestDockerBackend(BackendConformance):
-    name = "docker"
-
-    def plan_values(self, run: RunFolder, program: str) -> dict[str, Any]:
-        return {
-            "argv": ("python3", "-c", program),
-            "env": {"SKILLRUN_RUN_DIR": "/skillrun/run"},
-            "image": "skillrun-base:ci",
-            "mounts": (Mount(source=str(run.path), target="/skillrun/run", read_only=False, kind="dir"),),
-            "gpus": "none",
-            "shm_size": "64m",
-            "user": f"{os.getuid()}:{os.getgid()}",
-        }
+class TestDockerBackend(DockerConformance):
+    image = "skillrun-base:ci"
 
 
 suite = TestDockerBackend()

@@ -21,7 +21,7 @@ import pytest
 import docker
 from docker import DockerClient
 from skillrun.backends import get_backend
-from skillrun.backends.conformance import BackendConformance, finish, wait_until
+from skillrun.backends.conformance import DockerConformance, finish, wait_until
 from skillrun.backends.docker_end import remove
 from skillrun.errors import BackendError, SkillrunError
 from skillrun.launch import launch
@@ -110,19 +110,8 @@ def there(own_engine: OwnEngine, monkeypatch: pytest.MonkeyPatch) -> OwnEngine:
     return own_engine
 
 
-class Suite(BackendConformance):
-    name = "docker"
-
-    def plan_values(self, run: RunFolder, program: str) -> dict[str, Any]:
-        return {
-            "argv": ("python3", "-c", program),
-            "env": {"SKILLRUN_RUN_DIR": "/skillrun/run"},
-            "image": "skillrun-base:ci",
-            "mounts": (Mount(source=str(run.path), target="/skillrun/run", read_only=False, kind="dir"),),
-            "gpus": "none",
-            "shm_size": "64m",
-            "user": f"{os.getuid()}:{os.getgid()}",
-        }
+class Suite(DockerConformance):
+    image = "skillrun-base:ci"
 
 
 suite = Suite()

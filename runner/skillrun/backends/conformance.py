@@ -6,6 +6,7 @@ the runs are small Python programs, started for real.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from typing import Any
 from skillrun.backends import Quiet, get_backend
 from skillrun.errors import ConflictError, RunFailedError, SkillrunError, UsageError
 from skillrun.launch import resume, stop
-from skillrun.plan import Plan
+from skillrun.layout import RUN
+from skillrun.plan import Mount, Plan
 from skillrun.runfolder import RunFolder, write_atomic
 from skillrun.watch import follow, require_success, status
 
@@ -199,10 +201,30 @@ class BackendConformance:
         assert finish(run) == "succeeded"
 
 
+class DockerConformance(BackendConformance):
+    """The suite for containers of a small image with python3, which a derived class names."""
+
+    name = "docker"
+    image: str
+
+    def plan_values(self, run: RunFolder, program: str) -> dict[str, Any]:
+        """The run folder is all that the container may write."""
+        return {
+            "argv": ("python3", "-c", program),
+            "env": {"SKILLRUN_RUN_DIR": str(RUN)},
+            "image": self.image,
+            "mounts": (Mount(source=str(run.path), target=str(RUN), read_only=False, kind="dir"),),
+            "gpus": "none",
+            "shm_size": "64m",
+            "user": f"{os.getuid()}:{os.getgid()}",
+        }
+
+
 LAUNCHER = """
 import pathlib, sys, time
 from skillrun.backends import Quiet, get_backend
-from skillrun.plan import Plan
+from skillrun.layout import RUN
+from skillrun.plan import Mount, Plan
 from skillrun.runfolder import RunFolder
 run = RunFolder(pathlib.Path(sys.argv[1]))
 plan = Plan.load(run.plan)
