@@ -1,6 +1,7 @@
 #!/bin/sh
 # The main job from nothing: make boards, train with AutoML off, evaluate, run inference. Each command is shown as typed.
 set -eu
+export SKILLRUN_BACKEND=local  # as everywhere else, also where an engine has our image
 bin=$1
 out=${2:-demo}
 export SKILLRUN_WORKSPACE="$out"
