@@ -10,7 +10,7 @@ from pathlib import Path
 from skillrun.backends import Backend, Quiet, Talk, get_backend
 from skillrun.errors import BackendError, ConflictError, PreflightError, SkillrunError, UsageError
 from skillrun.plan import Plan
-from skillrun.preflight import check_data
+from skillrun.preflight import check_data, check_weights
 from skillrun.runfolder import RunFolder, write_atomic
 from skillrun.specfile import parse_spec
 from skillrun.watch import status
@@ -28,7 +28,7 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
     talk = talk or Quiet()
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
-    _check_data(backend, plan)
+    _check_inputs(backend, plan)
     settled = backend.settle(plan, talk)
     run = RunFolder(Path(plan.run_dir))
     try:
@@ -43,10 +43,12 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
     return run
 
 
-def _check_data(backend: Backend, plan: Plan) -> None:
-    """Data on the host of a remote engine can not be read here; the engine checks at least that its paths exist."""
+def _check_inputs(backend: Backend, plan: Plan) -> None:
+    """Data and weights. Those on the host of a remote engine can not be read here; it checks that the paths exist."""
     if backend.local_files:
-        check_data(parse_spec(plan.spec_text).values, plan.action)
+        values = parse_spec(plan.spec_text).values
+        check_weights(values, plan.action)
+        check_data(values, plan.action)
 
 
 def _write(run: RunFolder, plan: Plan, owner: str) -> None:
@@ -117,7 +119,7 @@ def resume(run: RunFolder, talk: Talk | None = None) -> None:
     talk, plan = talk or Quiet(), Plan.load(run.plan)
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
-    _check_data(backend, plan)
+    _check_inputs(backend, plan)
     settled = backend.settle(plan, talk)
     try:
         for proof in (run.exit, run.result):
