@@ -26,7 +26,7 @@ def test_a_running_engine_is_told_with_its_version_room_and_images(engine: Docke
     assert "GPU runtime" in found
 
 
-def test_the_whole_doctor_takes_about_a_second(engine: DockerClient, workspace: Path) -> None:
+def test_the_whole_doctor_answers_and_does_not_hang(engine: DockerClient, workspace: Path) -> None:
     began = time.monotonic()
     finished = subprocess.run(
         [sys.executable, "-c", COMMAND, "--json"], capture_output=True, text=True, check=True, cwd=workspace
@@ -35,7 +35,7 @@ def test_the_whole_doctor_takes_about_a_second(engine: DockerClient, workspace: 
     answer: dict[str, Any] = json.loads(finished.stdout)
     verdict = answer["checks"][-1]
     assert "docker" in verdict["message"]
-    assert took < 5  # 0.4 s on an idle machine; the bound leaves room for a busy one
+    assert took < 20  # 0.4 s on an idle machine; this is only to notice what hangs
 
 
 def test_a_container_without_its_run_folder_is_counted_and_named(

@@ -206,7 +206,7 @@ def test_no_registry_is_asked_for_an_image_of_ours(engine: DockerClient, policy:
         images.ensure(engine, ours, policy, _never)
     assert caught.value.code == "E_IMAGE_MISSING"
     assert caught.value.fix.startswith("skillrun images build train --cpu")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_the_login_to_the_published_images_names_their_one_user() -> None:
