@@ -45,7 +45,7 @@ def _require_one_file(given: str) -> None:
         raise DataError(
             "E_WEIGHTS_SOURCE",
             f"{KEY}={given!r} is a source of weights, but a run reads a local file",
-            f"skillrun stage {quote(given)}, then {KEY}=<the path that it prints>",
+            f"{_how_to_fetch(given)}, then {KEY}=<its path>",
         )
     if path.is_dir():
         inside = sorted(child for child in path.glob(f"*{SAFETENSORS}") if child.is_file())
@@ -53,8 +53,18 @@ def _require_one_file(given: str) -> None:
         raise DataError(
             "E_WEIGHTS_SOURCE",
             f"{KEY}={given!r} is a folder, but a run reads one file of weights",
-            f"{quote(f'{KEY}={file}')}, or fetch one with `skillrun stage SOURCE`",
+            f"{quote(f'{KEY}={file}')}, or name another file",
         )
+
+
+def _how_to_fetch(given: str) -> str:
+    """The hub's own command for what lies there; for anything else, words."""
+    name = given.removeprefix("hf://").partition("@")[0]
+    org, _, rest = name.partition("/")
+    repo, _, file = rest.partition("/")
+    if ":" in name or not repo:
+        return "fetch it to this host"
+    return f"hf download {org}/{repo} {file or 'model.safetensors'}"
 
 
 def _check_family(path: Path, kind: str) -> None:

@@ -111,7 +111,7 @@ def require_file(path: Path) -> None:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(
-            "E_WEIGHTS_MISSING", f"weights {str(path)!r} do not exist", "check the path, or `skillrun stage SOURCE`"
+            "E_WEIGHTS_MISSING", f"weights {str(path)!r} do not exist", "check the path: ls -l its folder"
         ) from error
     if not stat.S_ISREG(found.st_mode):
         unreadable(path, "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
