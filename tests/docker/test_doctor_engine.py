@@ -35,7 +35,7 @@ def test_the_whole_doctor_answers_and_does_not_hang(engine: DockerClient, worksp
     answer: dict[str, Any] = json.loads(finished.stdout)
     verdict = answer["checks"][-1]
     assert "docker" in verdict["message"]
-    assert took < 20  # 0.4 s on an idle machine; this is only to notice what hangs
+    assert took < 5  # 0.4 s on an idle machine; the bound leaves room for a busy one
 
 
 def test_a_container_without_its_run_folder_is_counted_and_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -35,6 +36,8 @@ def _registry(folder: Path, *, closed: bool) -> Iterator[str]:
     """A registry on a port of its own; plain HTTP, which engines allow on 127.0.0.0/8."""
     program = shutil.which("docker-registry")
     if program is None:
+        if os.environ.get("SKILLRUN_REQUIRE_ENGINE"):
+            pytest.fail("a registry is required here: apt-get install docker-registry")
         pytest.skip("no registry program: apt-get install --no-install-recommends docker-registry")
     folder.mkdir()
     port = _free_port()
@@ -206,7 +209,7 @@ def test_no_registry_is_asked_for_an_image_of_ours(engine: DockerClient, policy:
         images.ensure(engine, ours, policy, _never)
     assert caught.value.code == "E_IMAGE_MISSING"
     assert caught.value.fix.startswith("skillrun images build train --cpu")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 2
 
 
 def test_the_login_to_the_published_images_names_their_one_user() -> None:

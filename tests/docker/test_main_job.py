@@ -398,13 +398,13 @@ def test_the_printed_docker_line_trains_when_it_is_typed_by_hand(engine: DockerC
 def test_a_missing_image_or_engine_is_said_at_once_with_what_to_type(engine: DockerClient, desk: Desk) -> None:
     begun = time.monotonic()
     nobody = desk.run(*desk.train(), DOCKER_HOST=f"unix://{desk.folder}/none.sock")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 2
     assert nobody.returncode == 8 and "--backend local" in nobody.stderr, nobody.stderr
     absent = images.resolve("skillrun.visual_changenet_train").reference
     if images.find(engine, absent):
         pytest.skip(f"the engine has {absent}")
     begun = time.monotonic()
     missing = desk.run(*desk.train("--gpus", "1"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 3
     assert missing.returncode == 5 and "skillrun images build train" in missing.stderr, missing.stderr
     assert not (desk.folder / "runs").exists()

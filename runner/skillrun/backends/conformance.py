@@ -125,6 +125,12 @@ class BackendConformance:
                 continue
             raise AssertionError(f"{program} passed for a success")
 
+    def test_a_run_that_kills_itself_has_failed_with_that_code(self, hostile_dir: Path) -> None:
+        run = self.start(hostile_dir, "result('succeeded'); os.kill(os.getpid(), 9)")
+        assert finish(run) == "failed"
+        assert status(run).exit_code == 137
+        assert isinstance(_error(lambda: require_success(status(run))), RunFailedError)
+
     def test_an_artifact_may_be_a_folder_but_must_be_there(self, hostile_dir: Path) -> None:
         listed = "artifacts=[{'path': 'masks', 'kind': 'pictures'}]"
         run = self.start(hostile_dir, f"(run / 'masks').mkdir(); result('succeeded', **dict({listed}))")
