@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from skillrun import __version__, bank, images
 from skillrun.errors import BackendError, NotFoundError, UsageError
 from skillrun.image_context import Sources, download_command, pack, sources
+from skillrun.progress import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -59,7 +60,7 @@ def build(
     cpu: bool = False,
     wheelhouse: Path | None = None,
     base: str | None = None,
-    show: Callable[[BuildStep | images.PullProgress], None],
+    show: Callable[[BuildStep | Progress], None],
 ) -> BuiltImage:
     """Build one image of ours and give it its name.
 
@@ -97,7 +98,7 @@ def _stream(
     found: Sources,
     base: str,
     log: _BuildLog,
-    show: Callable[[BuildStep | images.PullProgress], None],
+    show: Callable[[BuildStep | Progress], None],
 ) -> None:
     from docker.errors import APIError
     from requests.exceptions import RequestException
@@ -168,7 +169,7 @@ def _failed(reference: str, log: _BuildLog, found: Sources) -> BackendError:
     return BackendError("E_IMAGE_BUILD", text, fix)
 
 
-def _ensure_base(client: DockerClient, base: str, show: Callable[[BuildStep | images.PullProgress], None]) -> None:
+def _ensure_base(client: DockerClient, base: str, show: Callable[[BuildStep | Progress], None]) -> None:
     """The engine would fetch it as well, but says neither how far it is nor what helps."""
     if images.find(client, base):
         return

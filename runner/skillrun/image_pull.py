@@ -9,7 +9,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from skillrun.errors import BackendError, CredentialsError, NotFoundError, SkillrunError
-from skillrun.images import ImageReference, PullProgress, carry, versions
+from skillrun.images import ImageReference, carry, versions
+from skillrun.progress import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -26,7 +27,7 @@ _OFFLINE = re.compile(
 )
 
 
-def pull(client: DockerClient, image: ImageReference, show: Callable[[PullProgress], None]) -> None:
+def pull(client: DockerClient, image: ImageReference, show: Callable[[Progress], None]) -> None:
     """Fetch an image.
 
     Raises:
@@ -59,10 +60,8 @@ class _Layers:
     def __init__(self) -> None:
         self.error = ""
         self._bytes: dict[str, tuple[int, int]] = {}
-        self._finished: set[str] = set()
-        self._seen: set[str] = set()
 
-    def follow(self, events: Iterable[dict[str, Any]]) -> Iterable[PullProgress]:
+    def follow(self, events: Iterable[dict[str, Any]]) -> Iterable[Progress]:
         """One progress per event of a layer; an error ends it and is kept."""
         for event in events:
             if event.get("error"):
@@ -71,11 +70,10 @@ class _Layers:
             layer, status = str(event.get("id", "")), str(event.get("status", ""))
             if not layer or status.startswith("Pulling from"):
                 continue
-            self._seen.add(layer)
             self._count(layer, status, event.get("progressDetail") or {})
             done, total = (sum(column) for column in zip(*self._bytes.values(), strict=True)) if self._bytes else (0, 0)
             phase = "extracting" if status == "Extracting" else "downloading"
-            yield PullProgress(phase, done, total, len(self._seen), len(self._finished))
+            yield Progress(phase, done, total)
 
     def _count(self, layer: str, status: str, detail: dict[str, Any]) -> None:
         if status == "Downloading" and detail.get("total"):
@@ -83,8 +81,6 @@ class _Layers:
         elif status == "Download complete" and layer in self._bytes:
             total = self._bytes[layer][1]
             self._bytes[layer] = (total, total)
-        elif status in {"Pull complete", "Already exists"}:
-            self._finished.add(layer)
 
 
 def explain(image: ImageReference, said: str) -> SkillrunError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from skillrun import __version__, bank
 from skillrun.errors import BackendError, NotFoundError, UsageError
+from skillrun.progress import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -54,23 +55,6 @@ class ImageReference:
         first, slash, _ = self.reference.partition("/")
         is_host = bool(slash) and (bool({".", ":"} & set(first)) or first == "localhost")
         return first if is_host else "docker.io"
-
-
-@dataclass(frozen=True)
-class PullProgress:
-    """How far a download is.
-
-    Attributes:
-        phase: ``downloading`` or ``extracting``.
-        done, total: bytes over the layers that the registry has named so far; ``total`` grows at the start.
-        layers, layers_done: how many parts the image has, and how many are in place.
-    """
-
-    phase: str
-    done: int
-    total: int
-    layers: int
-    layers_done: int
 
 
 @cache
@@ -168,7 +152,7 @@ def present(reference: str) -> bool:
     return find(client, reference) is not None
 
 
-def ensure(client: DockerClient, image: ImageReference, policy: Policy, show: Callable[[PullProgress], None]) -> str:
+def ensure(client: DockerClient, image: ImageReference, policy: Policy, show: Callable[[Progress], None]) -> str:
     """Make sure that the engine has an image.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from skillrun.backends import Backend, Quiet, Talk, get_backend
@@ -13,6 +14,7 @@ from skillrun.plan import Plan
 from skillrun.preflight import check_data, check_weights
 from skillrun.runfolder import RunFolder, write_atomic
 from skillrun.specfile import parse_spec
+from skillrun.staging import Staged, bring
 from skillrun.watch import status
 
 
@@ -28,6 +30,7 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
     talk = talk or Quiet()
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
+    _bring_weights(plan, talk)
     _check_inputs(backend, plan)
     settled = backend.settle(plan, talk)
     run = RunFolder(Path(plan.run_dir))
@@ -41,6 +44,12 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
         _remove_unused(run)
         raise
     return run
+
+
+def _bring_weights(plan: Plan, talk: Talk) -> None:
+    if plan.weights:
+        pinned = Staged(**{**plan.weights, "path": Path(plan.weights["path"])})
+        bring(pinned, offline=plan.offline, show=partial(talk.fetched, "weights"))
 
 
 def _check_inputs(backend: Backend, plan: Plan) -> None:
@@ -119,6 +128,7 @@ def resume(run: RunFolder, talk: Talk | None = None) -> None:
     talk, plan = talk or Quiet(), Plan.load(run.plan)
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
+    _bring_weights(plan, talk)
     _check_inputs(backend, plan)
     settled = backend.settle(plan, talk)
     try:

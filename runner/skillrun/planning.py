@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder
 from skillrun.spec import ResolvedSpec, path_keys
 from skillrun.specfile import dump_spec
+from skillrun.staging import Staged
 
 if TYPE_CHECKING:
     from skillrun.prepare import Request
 
 CONTAINERS = ("skillrun", "tao")
+PROVENANCE_VARIABLE = "SKILLRUN_PROVENANCE"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class Place:
     def in_container(self) -> bool:
         """Whether the run has paths of its own."""
         return self.backend.name != "local"
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What a run starts from: the record of its parent, and the weights that are staged for it."""
+
+    parent: dict[str, Any] | None
+    weights: Staged | None
 
 
 def find_place(request: Request, contract: bank.ActionContract) -> Place:
@@ -92,8 +103,9 @@ def make_plan(
     schema: Mapping[str, Any],
     contract: bank.ActionContract,
     place: Place,
+    origins: Origins,
 ) -> Plan:
-    """The plan of a run; parent, policy and hash are added by the caller."""
+    """The plan of a run; policy and hash are added by the caller."""
     keys = path_keys(schema)
     devices, count = _devices(place, spec, contract.subcommand)
     if place.in_container:
@@ -119,7 +131,11 @@ def make_plan(
         image=place.image,
         pull=_pull(request.host.pull),
         argv=tuple(word.replace("{config_path}", config) for word in shlex.split(contract.command)),
-        env={**_env(request, place, run_dir), **hostoptions.parse_env(request.host.env)},
+        env={
+            **_env(request, place, run_dir),
+            **_provenance(request, origins),
+            **hostoptions.parse_env(request.host.env),
+        },
         mounts=mounts,
         gpus=devices,
         gpu_count=count,
@@ -129,6 +145,9 @@ def make_plan(
         network=request.host.network or "none",
         resources=hostoptions.resources(request.host),
         results_dir=str(spec.get("results_dir")),
+        parent=origins.parent,
+        weights=origins.weights.to_json() if origins.weights else None,
+        offline=request.offline,
         notices=(*spec.notices, *notices),
         spec_text=spec.text(),
         container_spec_text=dump_spec(values) if values is not None else "",
@@ -181,6 +200,19 @@ def _env(request: Request, place: Place, run_dir: str) -> dict[str, str]:
     if not place.in_container and asked.kind in ("none", "ids"):
         env |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(asked.ids)}
     return env
+
+
+def _provenance(request: Request, origins: Origins) -> dict[str, str]:
+    """Where the run's weights come from; our container repeats it in result.json and in what it exports."""
+    if request.container == "tao":
+        return {}
+    weights = origins.weights.to_json() if origins.weights else {}
+    told = {
+        "parent": {name: origins.parent[name] for name in ("run_id", "sha256")} if origins.parent else None,
+        "weights": {name: weights[name] for name in ("source", "revision", "sha256")} if weights else None,
+    }
+    known = {name: value for name, value in told.items() if value}
+    return {PROVENANCE_VARIABLE: json.dumps(known, ensure_ascii=False)} if known else {}
 
 
 def _pull(word: str) -> Any:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from skillrun import bank, datasets, lineage, policy
+from skillrun.backends import Quiet, Talk
 from skillrun.errors import NotFoundError, PreflightError, UsageError
 from skillrun.hostoptions import HostOptions
 from skillrun.plan import Plan
-from skillrun.planning import Place, find_place, gpu_values, make_plan
-from skillrun.runfolder import RunFolder, check_writable, find_run, list_runs, new_run_id, workspace
-from skillrun.spec import NOT_GIVEN, ResolvedSpec, SpecBuilder, path_keys
+from skillrun.planning import Origins, Place, find_place, gpu_values, make_plan
+from skillrun.runfolder import RunFolder, check_writable, list_runs, new_run_id, workspace
+from skillrun.spec import NOT_GIVEN, ResolvedSpec, SpecBuilder
 from skillrun.specfile import SpecText, read_spec
+from skillrun.staging.backbone import KEY as BACKBONE
+from skillrun.staging.backbone import add_backbone
 from skillrun.watch import status
 
 
@@ -25,7 +29,10 @@ class Request:
     Attributes:
         action: one of the model's actions; with ``task="segment"`` its segment twin is taken.
         overrides: ``key=value`` texts, typed by the schema; shorthand keys allowed.
-        parent: run id, unique beginning, folder, or ``last``; its checkpoint and geometry are taken over.
+        parent: run id, unique beginning, folder, or ``last``; its model and geometry are taken over.
+        resume: likewise a training that goes on, in a run of its own and with everything that it was given.
+        pick: which checkpoint; empty for the best of a parent, the last of a training that goes on.
+        offline: no request to any server; what is not here already is an error.
         automl: True, False or None (not said); ``text`` is the user's own wording, for the policy.
         container: whose image a container backend runs: ``skillrun`` or ``tao``; ``image`` names another one.
         results: folder for the results, instead of the run's own ``results/``.
@@ -38,7 +45,9 @@ class Request:
     spec_file: Path | None = None
     sources: datasets.DataSources = field(default_factory=datasets.DataSources)
     parent: str = ""
-    pick: str = "best"
+    resume: str = ""
+    pick: str = ""
+    offline: bool = False
     automl: bool | None = None
     text: str = ""
     backend: str = "auto"
@@ -59,7 +68,7 @@ class Prepared:
     backend_reason: str
 
 
-def prepare(request: Request) -> Prepared:
+def prepare(request: Request, talk: Talk | None = None) -> Prepared:
     """Resolve everything and build the plan.
 
     Raises:
@@ -67,35 +76,70 @@ def prepare(request: Request) -> Prepared:
     """
     root = workspace(request.workspace)
     given = read_spec(request.spec_file) if request.spec_file else SpecText({})
-    parent_run = find_run(request.parent, root) if request.parent else None
-    task = _task(request, given, parent_run)
-    action = bank.resolve_action(request.model, request.action, task or None)
+    wish = _wish(request, root)
+    action = bank.resolve_action(request.model, request.action, _task(request, given, wish) or None)
     contract = bank.contract(request.model, action)
     builder = spec_builder(request.model, action)
     place = find_place(request, contract)
     _check_deploy(contract.container, place)
     run = RunFolder(root / "runs" / new_run_id(action))
-    builder.add("run folder", {"results_dir": str(run.results), **_outputs(contract.spec_params, run.results)})
-    if request.spec_file:
-        builder.add_file(given)
-    parent = _add_parent(builder, request, parent_run, contract.spec_params)
-    _add_data(builder, request, contract.data_sources)
-    if request.results:
-        builder.add("--results", {"results_dir": str(request.results.expanduser().absolute())})
-    builder.add_overrides(request.overrides)
-    builder.add(f"--gpus {request.host.gpus}", gpu_values(contract.subcommand, request.host.gpus))
+    parent = _add_layers(builder, request, given, wish, contract, run)
+    weights = add_backbone(
+        builder,
+        contract.spec_params,
+        here=place.backend.local_files,
+        offline=request.offline,
+        show=partial((talk or Quiet()).fetched, "weights"),
+    )
     spec = builder.resolve()
-    _require_inputs(contract.inputs, spec, action, root, here=place.backend.local_files)
+    staged = {BACKBONE} if weights else set()
+    _require_inputs(contract.inputs, spec, action, root, here=place.backend.local_files, staged=staged)
     check_writable(Path(spec.get("results_dir")), what="the results folder")
     check_writable(run.path, what="the workspace")
     decision = _policy(request, action)
-    plan = make_plan(request, run, spec, builder.schema, contract, place)
+    plan = make_plan(request, run, spec, builder.schema, contract, place, Origins(parent, weights))
     changes = {
-        "parent": parent.to_json() if parent else None,
         "automl": decision.to_json() if decision else None,
         "notices": (*plan.notices, *_policy_notices(decision)),
     }
     return Prepared(plan.model_copy(update=changes).hashed(), spec, builder, place.reason)
+
+
+def _wish(request: Request, root: Path) -> lineage.Wish | None:
+    if request.parent and request.resume:
+        raise UsageError(
+            "E_PARENT_TWICE",
+            f"--parent {request.parent} starts anew from weights, --resume {request.resume} goes on: not both",
+            f"--resume {request.resume}",
+        )
+    if request.resume:
+        return lineage.Wish(lineage.find_parent(request.resume, root), "resume", request.pick)
+    return lineage.Wish(lineage.find_parent(request.parent, root), "parent", request.pick) if request.parent else None
+
+
+def _add_layers(
+    builder: SpecBuilder,
+    request: Request,
+    given: SpecText,
+    wish: lineage.Wish | None,
+    contract: bank.ActionContract,
+    run: RunFolder,
+) -> dict[str, Any] | None:
+    """All layers but the staged weights, in the documented order; returns what the plan records of the parent."""
+    lineage.add_outputs(builder, contract.spec_params, run.results)
+    if request.spec_file:
+        builder.add_file(given)
+    if wish:
+        lineage.add_recorded(builder, wish)
+    _add_data(builder, request, contract.data_sources)
+    parent = lineage.add_files(builder, wish, contract.spec_params, run.results) if wish else None
+    if request.results:
+        builder.add("--results", {"results_dir": str(request.results.expanduser().absolute())})
+    builder.add_overrides(request.overrides)
+    builder.add(f"--gpus {request.host.gpus}", gpu_values(contract.subcommand, request.host.gpus))
+    if wish:
+        lineage.check_asked(builder, wish)
+    return parent
 
 
 def spec_builder(model: str, action: str) -> SpecBuilder:
@@ -103,7 +147,7 @@ def spec_builder(model: str, action: str) -> SpecBuilder:
     return SpecBuilder(action, bank.schema(model, action), bank.shorthand(model, action), bank.all_keys(model))
 
 
-def _task(request: Request, given: SpecText, parent_run: RunFolder | None) -> str:
+def _task(request: Request, given: SpecText, wish: lineage.Wish | None) -> str:
     """``--task`` wins, then ``task=`` among the overrides, the spec file, the parent; classify else."""
     if request.task:
         return request.task
@@ -112,7 +156,7 @@ def _task(request: Request, given: SpecText, parent_run: RunFolder | None) -> st
             return text.removeprefix("task=").strip("\"'")
     if isinstance(given.values.get("task"), str):
         return str(given.values["task"])
-    return str(parent_run.read_record().get("task") or "") if parent_run else ""
+    return wish.parent.task if wish else ""
 
 
 def _check_deploy(container: str, place: Place) -> None:
@@ -127,25 +171,6 @@ def _check_deploy(container: str, place: Place) -> None:
             )
 
 
-def _add_parent(
-    builder: SpecBuilder, request: Request, run: RunFolder | None, spec_params: Mapping[str, Any]
-) -> lineage.ParentCheckpoint | None:
-    if run is None:
-        return None
-    keys = set(builder.nodes)
-    builder.add(f"parent {run.run_id}", lineage.inherited(run, keys, set(path_keys(builder.schema))))
-    wanted = [key for key, function in spec_params.items() if function == "parent_model"]
-    if not wanted:
-        raise UsageError(
-            "E_PARENT_NOT_READ",
-            f"{builder.action} reads no parent checkpoint",
-            "train.pretrained_model_path=CHECKPOINT",
-        )
-    chosen = lineage.pick_checkpoint(run, request.pick)
-    builder.add(f"parent {run.run_id} ({chosen.reason})", dict.fromkeys(wanted, str(chosen.path)))
-    return chosen
-
-
 def _add_data(builder: SpecBuilder, request: Request, rules: Sequence[bank.DataSource]) -> None:
     """Paths of the named data sets, and the image extension where the folders hold only one."""
     paths = datasets.resolve_sources(rules, request.sources)
@@ -158,20 +183,16 @@ def _add_data(builder: SpecBuilder, request: Request, rules: Sequence[bank.DataS
     builder.add("data set", values)
 
 
-def _outputs(spec_params: Mapping[str, Any], results: Path) -> dict[str, str]:
-    """Output files whose names the contract derives from the results folder."""
-    names = {"create_onnx_file": "model.onnx", "create_engine_file": "model.engine"}
-    return {key: str(results / names[str(name)]) for key, name in spec_params.items() if str(name) in names}
-
-
-def _require_inputs(inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str, root: Path, *, here: bool) -> None:
-    """Every required input has a value; it exists, where the run sees the files of this host."""
+def _require_inputs(
+    inputs: Sequence[bank.Port], spec: ResolvedSpec, action: str, root: Path, *, here: bool, staged: Container[str]
+) -> None:
+    """Every required input has a value; it exists, where the run sees the files of this host and it is not staged."""
     for port in inputs:
         key, value = port.key, spec.get(port.key)
         if not value or value == NOT_GIVEN:
             if not port.optional:
                 raise UsageError("E_SPEC_REQUIRED", f"{action} needs {key}", _how_to_give(key, root))
-        elif here and not Path(str(value)).exists() and "://" not in str(value):
+        elif here and key not in staged and not Path(str(value)).exists() and "://" not in str(value):
             raise NotFoundError(
                 "E_SPEC_PATH",
                 f"{spec.origins.get(key, '')}: {key}={str(value)!r} does not exist",

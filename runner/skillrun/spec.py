@@ -27,14 +27,16 @@ from skillrun.specfile import SpecText, dump_spec
 
 # What published specs write for "fill this in".
 NOT_GIVEN = "???"
+TEMPLATE = "template"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Values of one origin, by dotted key."""
+    """Values of one origin, by dotted key; ``by_user`` where somebody wrote them down for this run."""
 
     origin: str
     values: Mapping[str, Any]
+    by_user: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,25 @@ class SpecBuilder:
 
     def add(self, origin: str, values: Mapping[str, Any]) -> None:
         """Add a layer of dotted keys that the runner itself found (data, parent, staged weights)."""
-        self._layers.append(Layer(origin, {key: value for key, value in values.items() if key in self.nodes}))
+        known = {key: value for key, value in values.items() if key in self.nodes}
+        for key in known:
+            self._places.pop(key, None)
+        self._layers.append(Layer(origin, known))
+
+    def latest(self, key: str) -> tuple[Any, str]:
+        """What a key would get from the layers so far, and from which; nothing is checked yet."""
+        for layer in reversed(self._layers):
+            if key in layer.values:
+                return layer.values[key], layer.origin
+        return self.template(key), TEMPLATE
+
+    def template(self, key: str) -> Any:
+        """The value that nobody has to give."""
+        return get_dotted(self.schema.get("default", {}), key)
+
+    def by_user(self) -> dict[str, Any]:
+        """What the spec file and the overrides say, by dotted key."""
+        return {key: value for layer in self._layers if layer.by_user for key, value in layer.values.items()}
 
     def add_file(self, spec: SpecText) -> None:
         """Add a user's spec file; sections that belong to other actions are left out and said."""
@@ -104,7 +124,7 @@ class SpecBuilder:
                 raise unknown_key(key, self.nodes, place=spec.place(key), action=self.action)
         if foreign:
             self.notices.append(f"{spec.name}: not read by {self.action}, left out: {', '.join(sorted(foreign))}")
-        self._layers.append(Layer(f"spec file {spec.name}", given))
+        self._layers.append(Layer(f"spec file {spec.name}", given, by_user=True))
 
     def _renamed(self, flat: Mapping[str, Any], spec: SpecText) -> Iterator[tuple[str, Any]]:
         """Keys that older documents spell otherwise, under their present names."""
@@ -128,7 +148,7 @@ class SpecBuilder:
                     self.notices.append(f"{key} is given twice; the last one wins: {text}")
                 given[key] = value
                 self._places[key] = f"argument {text!r}"
-        self._layers.append(Layer("command line", given))
+        self._layers.append(Layer("command line", given, by_user=True))
 
     def _typed(self, key: str, word: str, raw: str) -> dict[str, Any]:
         """One argument as typed leaves; a mapping given to a section sets the keys inside it."""
@@ -158,7 +178,7 @@ class SpecBuilder:
             UsageError: a value breaks the schema or a rule; the message names file, line, key and value.
         """
         values = _copy(self.schema.get("default", {}))
-        origins = dict.fromkeys(self.nodes, "template")
+        origins = dict.fromkeys(self.nodes, TEMPLATE)
         for layer in self._layers:
             for key, value in layer.values.items():
                 set_dotted(values, key, value)
@@ -166,7 +186,7 @@ class SpecBuilder:
         self._validate(values)
         for key in path_keys(self.schema):
             set_dotted(values, key, _absolute(get_dotted(values, key)))
-        given = frozenset(key for key, origin in origins.items() if origin != "template")
+        given = frozenset(key for key, origin in origins.items() if origin != TEMPLATE)
         clamped, notices = apply_rules(self.schema.get("x-rules", []), values, given)
         for key, value in clamped.items():
             set_dotted(values, key, value)
@@ -191,7 +211,7 @@ class SpecBuilder:
             choices = ", ".join(map(str, error.validator_value))
             fix = f"{key}={close[0]}" if close else f"{key}=<one of the choices>"
             return UsageError("E_SPEC_ENUM", f"{place}: {key}={value!r} is none of: {choices}", fix)
-        default = get_dotted(self.schema.get("default", {}), key)
+        default = self.template(key)
         if error.validator == "type":
             kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
             return UsageError(

@@ -298,12 +298,12 @@ def test_what_it_says_when_it_fails_is_told_with_what_to_type(desk: Desk) -> Non
     assert "/data/" not in error["message"] and "/skillrun/" not in error["message"]
 
 
-def test_a_source_of_weights_that_it_would_not_fetch_is_refused_before_it_starts(desk: Desk) -> None:
+def test_weights_are_staged_for_it_too_and_not_without_them(desk: Desk) -> None:
     words = (*CLASSIFY, "num_epochs=1", "model.backbone.pretrained_backbone_path=hf://team/weights/w.safetensors")
-    done = desk.skillrun(*tao("train", "--no-automl", *desk.data(), *words), "--json")
-    error = complaint(done, 7)
-    assert error["code"] == "E_WEIGHTS_SOURCE", error
-    assert "hf download team/weights w.safetensors" in error["fix"]
+    done = desk.skillrun(*tao("train", "--no-automl", "--offline", *desk.data(), *words), "--json")
+    error = complaint(done, 5)
+    assert error["code"] == "E_STAGE_OFFLINE", error
+    assert "skillrun stage hf://team/weights/w.safetensors" in error["fix"]
 
 
 def test_a_backbone_is_one_file_at_the_documented_place(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,37 @@ def test_the_plan_gets_path_reason_and_digest(folder: RunFolder) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_where_none_is_marked_the_newest_is_taken_and_said(folder: RunFolder) -> None:
+def test_where_none_is_marked_the_recorded_numbers_decide(folder: RunFolder) -> None:
+    entries = [
+        {**entry, "best": False, "metrics": {"val_ap": ap}} for entry, ap in zip(ENTRIES, (0.3, 0.9, 0.5), strict=True)
+    ]
+    found = pick_checkpoint(ended(folder, entries))
+    assert found.entry["epoch"] == 1
+    assert "by val_ap (more is better)" in found.reason
+    assert "val_loss, which the training watched" in found.reason
+
+
+def test_where_nothing_tells_which_is_best_the_candidates_are_listed(folder: RunFolder) -> None:
+    entries = [{**entry, "best": False, "metrics": {}} for entry in ENTRIES]
+    with pytest.raises(UsageError, match=r"a 1\.pth, b,2\.pth, ü 3\.pth") as caught:
+        pick_checkpoint(ended(folder, entries))
+    assert caught.value.code == "E_PARENT_AMBIGUOUS"
+    assert "--pick last" in caught.value.fix
+
+
+def test_a_checkpoint_that_is_listed_twice_is_one(folder: RunFolder) -> None:
     found = pick_checkpoint(ended(folder, ENTRIES[:1] * 2))
     assert found.entry["epoch"] == 0
-    assert "no checkpoint is marked best" in found.reason
+    assert "best of 1" in found.reason
+
+
+def test_a_run_that_was_killed_before_its_result_gives_the_checkpoints_in_its_folder(folder: RunFolder) -> None:
+    ended(folder, [], code=137, outcome="failed")
+    (folder.results / "train").mkdir(parents=True)
+    for name in ("model_epoch_000_step_00002.pth", "model_epoch_001_step_00004.pth"):
+        with zipfile.ZipFile(folder.results / "train" / name, "w") as archive:
+            archive.writestr("archive/data.pkl", "x")
+    assert pick_checkpoint(folder, "last").path.name == "model_epoch_001_step_00004.pth"
 
 
 def test_a_cancelled_run_gives_its_checkpoint_too(folder: RunFolder) -> None:

@@ -36,7 +36,13 @@ def boards(workspace: Path) -> Path:
 def plan(boards: Path, *overrides: str, action: str = "train", backend: str = "docker", **changes: Any) -> Plan:
     sources = DataSources(train_datasets=boards / "train", eval_dataset=boards / "eval")
     request = Request(
-        "visual_changenet", action, overrides=overrides, sources=sources, automl=False, backend=backend, **changes
+        "visual_changenet",
+        action,
+        overrides=("pretrained_backbone=", *overrides),
+        sources=sources,
+        automl=False,
+        backend=backend,
+        **changes,
     )
     return prepare(request).plan
 

@@ -203,19 +203,19 @@ def test_no_weights_are_no_finding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "fix"),
+    "source",
     [
-        ("nvidia/C-RADIOv2-B", "hf download nvidia/C-RADIOv2-B model.safetensors"),
-        ("hf://nvidia/C-RADIOv2-B/a/w.safetensors@main", "hf download nvidia/C-RADIOv2-B a/w.safetensors"),
-        ("https://example.org/a b/model.safetensors", "fetch it to this host"),
-        ("s3://bucket/w.pth", "fetch it to this host"),
-        ("ngc://nvidia/tao/x", "fetch it to this host"),
+        "nvidia/C-RADIOv2-B",
+        "hf://nvidia/C-RADIOv2-B/a/w.safetensors@main",
+        "https://example.org/a b/model.safetensors",
+        "s3://bucket/w.pth",
+        "ngc://nvidia/tao/x",
     ],
 )
-def test_a_source_is_answered_with_the_way_to_fetch_it(source: str, fix: str) -> None:
+def test_a_source_that_was_not_staged_is_answered_with_the_way_to_fetch_it(source: str) -> None:
     error = refused(source)
     assert error.code == "E_WEIGHTS_SOURCE"
-    assert error.fix == f"{fix}, then {KEY}=<its path>"
+    assert error.fix == f"skillrun stage {shlex.quote(source)}, then {KEY}=<the path that it prints>"
 
 
 def test_a_folder_is_answered_with_its_file_where_it_has_one(hostile_dir: Path) -> None:

@@ -21,6 +21,7 @@ from visual_changenet.events import EventLog, finite, now
 from visual_changenet.status import StatusLog
 
 RUN_DIR_VARIABLE = "SKILLRUN_RUN_DIR"
+PROVENANCE_VARIABLE = "SKILLRUN_PROVENANCE"
 RANK_VARIABLES = ("RANK", "NODE_RANK", "LOCAL_RANK")
 
 
@@ -41,6 +42,22 @@ def results_dir(spec: dict[str, Any], action: str) -> Path:
     if spec.get("results_dir"):
         return Path(spec["results_dir"]) / action
     raise SpecError("E_SPEC_RESULTS_DIR", "results_dir is not given.", "set results_dir to a folder")
+
+
+def provenance() -> dict[str, Any]:
+    """What the caller knows of the weights: ``parent`` (run_id, sha256), ``weights`` (source, revision, sha256).
+
+    Raises:
+        SpecError: ``E_SPEC_PROVENANCE`` where the variable holds no JSON object.
+    """
+    try:
+        found = json.loads(os.environ.get(PROVENANCE_VARIABLE) or "{}")
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    fix = f"unset {PROVENANCE_VARIABLE}"
+    raise SpecError("E_SPEC_PROVENANCE", f"the variable {PROVENANCE_VARIABLE} holds no JSON object.", fix)
 
 
 def sha256_of(path: Path) -> str:
@@ -87,6 +104,7 @@ class Session:
         self.checkpoints: list[dict[str, Any]] = []
         self.artifacts: list[dict[str, str]] = []
         self.environment: dict[str, Any] = {"python": platform.python_version()}
+        self.provenance = provenance()
         self._handlers: dict[int, Any] = {}
         self._lock: IO[bytes] | None = None
 
@@ -175,6 +193,7 @@ class Session:
             "metrics": self.metrics,
             "artifacts": self.artifacts,
             "environment": self.environment,
+            "provenance": self.provenance,
             "error": None if error is None else _error_json(error),
         }
         text = json.dumps(finite(result), ensure_ascii=False, indent=1, allow_nan=False)

@@ -11,7 +11,7 @@ from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder
 
 if TYPE_CHECKING:
-    from skillrun.images import PullProgress
+    from skillrun.progress import Progress
 
 BACKENDS = ("local", "docker")
 DEFAULT_VARIABLE = "SKILLRUN_BACKEND"
@@ -30,7 +30,7 @@ class Talk(Protocol):
 
     def say(self, text: str) -> None: ...
 
-    def pulled(self, progress: PullProgress) -> None: ...
+    def fetched(self, what: str, progress: Progress) -> None: ...
 
 
 class Quiet:
@@ -39,7 +39,7 @@ class Quiet:
     def say(self, text: str) -> None:
         """Drop the text."""
 
-    def pulled(self, progress: PullProgress) -> None:
+    def fetched(self, what: str, progress: Progress) -> None:
         """Drop the progress."""
 
 

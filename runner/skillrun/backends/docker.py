@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ class DockerBackend:
 
         client, image = connect(), images.resolve(plan.image)
         if plan.pull == "never" or not image.published:
-            images.ensure(client, image, "never", Quiet().pulled)
+            images.ensure(client, image, "never", partial(Quiet().fetched, "image"))
         if plan.user.startswith("0:") and self.local_files:
             _check_readable(plan)
 
@@ -83,7 +84,7 @@ class DockerBackend:
         from skillrun import images
 
         client = connect()
-        images.ensure(client, images.resolve(plan.image), plan.pull, talk.pulled)
+        images.ensure(client, images.resolve(plan.image), plan.pull, partial(talk.fetched, "image"))
         changes: dict[str, Any] = {}
         if _rootless(client):
             changes["user"] = "0:0"  # which is the caller, outside

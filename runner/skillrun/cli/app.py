@@ -9,7 +9,7 @@ import typer
 
 from skillrun import __version__, bank
 from skillrun.cli import bank as bank_commands
-from skillrun.cli import data, doctor, images, model, runs
+from skillrun.cli import bundle, data, doctor, images, model, parents, runs, stage
 from skillrun.cli.output import Output
 from skillrun.errors import InterruptedRunError, SkillrunError
 
@@ -46,6 +46,9 @@ def build() -> typer.Typer:
     app.add_typer(runs.app, name="runs")
     app.add_typer(data.app, name="data")
     app.add_typer(images.app, name="images")
+    app.add_typer(bundle.app, name="bundle")
+    app.command("stage")(stage.stage)
+    app.command("parents")(parents.parents)
     app.command("doctor")(doctor.doctor)
     app.add_typer(bank_commands.app, name="bank")
     app.add_typer(documented, name="model")

@@ -17,7 +17,8 @@ from skillrun.cli.output import Output
 if TYPE_CHECKING:
     from docker import DockerClient
     from skillrun.image_build import BuildStep
-    from skillrun.images import ImageReference, PullProgress
+    from skillrun.images import ImageReference
+    from skillrun.progress import Progress
 
 app = typer.Typer(help="Build and list container images.", no_args_is_help=True)
 
@@ -100,26 +101,27 @@ def build(
 
 
 @contextmanager
-def _progress(output: Output, title: str) -> Iterator[Callable[[BuildStep | PullProgress], None]]:
+def _progress(output: Output, title: str) -> Iterator[Callable[[BuildStep | Progress], None]]:
     """A bar on a terminal, else a line for every step that takes time."""
     from skillrun.image_build import BuildStep
 
     if not sys.stderr.isatty():
 
-        def say(event: BuildStep | PullProgress) -> None:
+        def say(event: BuildStep | Progress) -> None:
             if isinstance(event, BuildStep) and event.text.startswith(LONG_STEPS):
                 output.say(f"{title}: {_words(event)}")
 
         yield say
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
 
-        def show(event: BuildStep | PullProgress) -> None:
+        def show(event: BuildStep | Progress) -> None:
             done, total = (
                 (event.number - 1, event.steps) if isinstance(event, BuildStep) else (event.done, event.total or None)
             )
@@ -128,7 +130,7 @@ def _progress(output: Output, title: str) -> Iterator[Callable[[BuildStep | Pull
         yield show
 
 
-def _words(event: BuildStep | PullProgress) -> str:
+def _words(event: BuildStep | Progress) -> str:
     from skillrun.image_build import BuildStep
 
     if isinstance(event, BuildStep):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skillrun.cli.options import Json, Workspace
+from skillrun.cli.options import Json, Offline, Workspace
 from skillrun.cli.output import Output
 
 if TYPE_CHECKING:
@@ -45,9 +45,15 @@ CalibrationData = Annotated[
 ]
 Parent = Annotated[
     str,
-    typer.Option("--parent", metavar="RUN", help="Take checkpoint and geometry from this run; 'last' works."),
+    typer.Option("--parent", metavar="RUN|DIR", help="Take model and geometry from this run; 'last' works."),
 ]
-Pick = Annotated[str, typer.Option("--pick", help="Which checkpoint: best, last, epoch=N, step=N.")]
+Resume = Annotated[
+    str,
+    typer.Option("--resume", metavar="RUN", help="Go on with this training in a new run, e.g. with more num_epochs."),
+]
+Pick = Annotated[
+    str, typer.Option("--pick", help="Which checkpoint: best (default), last (default of --resume), epoch=N, step=N.")
+]
 Automl = Annotated[bool | None, typer.Option("--automl/--no-automl", help="Search, or train once.")]
 Text = Annotated[str, typer.Option("--request", help="The user's own words; they may turn AutoML off for this run.")]
 BackendName = Annotated[str, typer.Option("--backend", help="auto, local or docker.")]
@@ -132,7 +138,8 @@ def _action_command(model: str, action: str) -> Any:
         infer_data: InferData = None,
         calibration_data: CalibrationData = None,
         parent: Parent = "",
-        pick: Pick = "best",
+        resume: Resume = "",
+        pick: Pick = "",
         automl: Automl = None,
         request_text: Text = "",
         backend: BackendName = "auto",
@@ -147,6 +154,7 @@ def _action_command(model: str, action: str) -> Any:
         ulimit: Ulimit = None,
         env: Env = None,
         network: Network = "",
+        offline: Offline = False,
         results: Results = None,
         workspace: Workspace = None,
         dry_run: DryRun = False,
@@ -166,7 +174,9 @@ def _action_command(model: str, action: str) -> Any:
             spec_file=spec,
             sources=DataSources(train_data, eval_data, infer_data, calibration_data),
             parent=parent,
+            resume=resume,
             pick=pick,
+            offline=offline,
             automl=automl,
             text=request_text,
             backend=backend,
@@ -188,13 +198,16 @@ def _go(request: Request, output: Output, *, dry_run: bool, explain: bool, detac
     from skillrun.launch import launch
     from skillrun.prepare import prepare
 
-    prepared = prepare(request)
+    with LaunchTalk(output) as talk:
+        prepared = prepare(request, talk)
     if explain:
         return _show_explained(prepared, output)
     if dry_run:
         return _show_plan(prepared, output)
     for notice in prepared.plan.notices:
         output.say(f"note: {notice}")
+    if prepared.plan.parent:
+        output.say(_from_parent(prepared.plan.parent))
     with LaunchTalk(output) as talk:
         run = launch(prepared.plan, talk)
     if prepared.plan.automl and prepared.plan.automl["state"] == "off":
@@ -208,6 +221,11 @@ def _go(request: Request, output: Output, *, dry_run: bool, explain: bool, detac
     from skillrun.cli.outcome import say_outcome
 
     return say_outcome(attach(run, output), output)
+
+
+def _from_parent(parent: dict[str, Any]) -> str:
+    how = "goes on with" if parent["relation"] == "resume" else "takes"
+    return f"{how} {Path(parent['checkpoint']).name} of {parent['run_id']}: {parent['reason']}"
 
 
 def _show_explained(prepared: Prepared, output: Output) -> None:
@@ -230,6 +248,7 @@ def _show_plan(prepared: Prepared, output: Output) -> None:
         if plan.automl
         else "AutoML      not for this action",
         f"plan hash   {plan.plan_hash}",
+        *(_origin_lines(plan)),
         *(_container_lines(plan) if plan.user else _path_lines(plan)),
         *(f"note        {notice}" for notice in plan.notices),
         "",
@@ -238,6 +257,16 @@ def _show_plan(prepared: Prepared, output: Output) -> None:
     if "docker_run" in rendering:
         lines += ["", "# the same by hand:", rendering["docker_run"]]
     output.data({"plan": plan.model_dump(mode="json"), "request": rendering}, "\n".join(lines))
+
+
+def _origin_lines(plan: Plan) -> list[str]:
+    """The parent, and the weights that are staged."""
+    lines = [f"parent      {_from_parent(plan.parent)}"] if plan.parent else []
+    if plan.weights:
+        there = "is here" if Path(plan.weights["path"]).is_file() else "would be fetched"
+        size = f"{plan.weights['size'] / 1e6:.0f} MB, sha256 {plan.weights['sha256'][:12]}…"
+        lines.append(f"weights     {plan.weights['source']} ({size}) {there}")
+    return lines
 
 
 def _path_lines(plan: Plan) -> list[str]:

@@ -20,3 +20,6 @@ RunReference = Annotated[
     str, typer.Argument(metavar="RUN", help="Run id, unique beginning of one, run folder, or 'last'.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="No request to any server: what is here already, or an error.")
+]

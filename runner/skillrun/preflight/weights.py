@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -10,11 +9,10 @@ from typing import Any
 
 from skillrun.errors import DataError
 from skillrun.overrides import get_dotted
+from skillrun.staging.backbone import KEY, TYPE
+from skillrun.staging.sources import is_remote
 
-KEY = "model.backbone.pretrained_backbone_path"
-TYPE = "model.backbone.type"
 SAFETENSORS = ".safetensors"
-REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def check_weights(spec: Mapping[str, Any], action: str) -> None:
@@ -41,11 +39,11 @@ def check_weights(spec: Mapping[str, Any], action: str) -> None:
 
 def _require_one_file(given: str) -> None:
     path = Path(given)
-    if "://" in given or (REPO_ID.fullmatch(given) and not path.exists() and path.suffix != SAFETENSORS):
+    if is_remote(given):
         raise DataError(
             "E_WEIGHTS_SOURCE",
             f"{KEY}={given!r} is a source of weights, but a run reads a local file",
-            f"{_how_to_fetch(given)}, then {KEY}=<its path>",
+            f"skillrun stage {quote(given)}, then {KEY}=<the path that it prints>",
         )
     if path.is_dir():
         inside = sorted(child for child in path.glob(f"*{SAFETENSORS}") if child.is_file())
@@ -55,16 +53,6 @@ def _require_one_file(given: str) -> None:
             f"{KEY}={given!r} is a folder, but a run reads one file of weights",
             f"{quote(f'{KEY}={file}')}, or name another file",
         )
-
-
-def _how_to_fetch(given: str) -> str:
-    """The hub's own command for what lies there; for anything else, words."""
-    name = given.removeprefix("hf://").partition("@")[0]
-    org, _, rest = name.partition("/")
-    repo, _, file = rest.partition("/")
-    if ":" in name or not repo:
-        return "fetch it to this host"
-    return f"hf download {org}/{repo} {file or 'model.safetensors'}"
 
 
 def _check_family(path: Path, kind: str) -> None:

@@ -1,0 +1,32 @@
+"""Parents: which file of an earlier run a new run starts from, why that one, and what else it takes over."""
+
+from __future__ import annotations
+
+from skillrun.lineage.candidates import Candidate, candidates
+from skillrun.lineage.folders import Parent, find_parent
+from skillrun.lineage.functions import Context, infer
+from skillrun.lineage.geometry import Contradiction, contradictions, inherited, refuse_contradictions
+from skillrun.lineage.pick import Explanation, ParentCheckpoint, explain, pick_checkpoint
+from skillrun.lineage.takeover import Wish, add_files, add_outputs, add_recorded, check_asked
+
+__all__ = [
+    "Candidate",
+    "Context",
+    "Contradiction",
+    "Explanation",
+    "Parent",
+    "ParentCheckpoint",
+    "Wish",
+    "add_files",
+    "add_outputs",
+    "add_recorded",
+    "candidates",
+    "check_asked",
+    "contradictions",
+    "explain",
+    "find_parent",
+    "infer",
+    "inherited",
+    "pick_checkpoint",
+    "refuse_contradictions",
+]

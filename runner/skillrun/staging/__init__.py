@@ -1,0 +1,212 @@
+"""Weights arrive once, verified and resumable, and are found again without a network.
+
+The hub's library resolves names, revisions and tokens; the download is ours, because it goes on after the process has
+died and believes nothing before the hash is right.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from skillrun.errors import NotFoundError
+from skillrun.progress import Progress
+from skillrun.staging import store
+from skillrun.staging.refusals import TryAgain
+from skillrun.staging.sources import HubFile, LocalFile, WebFile, parse
+from skillrun.staging.store import Kept
+from skillrun.staging.transfer import Part, Remote, receive
+
+__all__ = ["Progress", "Staged", "bring", "offline_asked", "pin", "stage"]
+
+T = TypeVar("T")
+
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # between tries that bring no new byte
+QUESTION_WAITS_S = (0.5, 1.0)  # where nothing but a question would be lost
+LONGEST_ASKED_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file that is whole and known.
+
+    Attributes:
+        path: absolute, on this host. Of a pinned file it is the place where ``bring`` puts it.
+        source: what was asked for, in its one spelling and without secrets; ``hf://...@<commit>`` once it is pinned.
+        revision: the commit on the hub; what a web server calls this version; empty for a local file.
+        sha256: 64 hex digits; ``size``: bytes.
+    """
+
+    path: Path
+    source: str
+    revision: str
+    sha256: str
+    size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For plans, results and ``--json``."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def offline_asked() -> bool:
+    """Whether the environment forbids requests."""
+    return any(os.environ.get(name, "").strip().upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE_VARIABLES)
+
+
+def stage(source: str, *, offline: bool = False, show: Callable[[Progress], None]) -> Staged:
+    """A source's file on this host, fetched where it is not yet there.
+
+    Args:
+        source: ``hf://org/repo/file[@revision]``, ``org/repo`` (its ``model.safetensors``), an address, or a path.
+        offline: no request at all; also where ``HF_HUB_OFFLINE`` asks for that.
+        show: called with the progress, several times a second.
+
+    Raises:
+        UsageError: no source is written so. NotFoundError: no such file (``E_STAGE_FILE``, ``E_HUB_NOT_FOUND``), or not
+        yet here (``E_STAGE_OFFLINE``). CredentialsError: no token, licence not accepted, token refused.
+        PreflightError: no room on the disk. BackendError: rate limit, no answer, wrong content.
+    """
+    wanted = parse(source)
+    root = store.folder()
+    if isinstance(wanted, LocalFile):
+        with store.as_cache_trouble(wanted.path):
+            digest, size = store.remembered_sha256(wanted.path, root), wanted.path.stat().st_size
+        return Staged(wanted.path, str(wanted.path), "", digest, size)
+    kept = _settled(root, wanted, offline=offline or offline_asked())
+    if kept is None:
+        part = Part(root / f"{store.key_of(_key(wanted))}.part")
+        with store.alone(root, _key(wanted), lambda: show(Progress("waiting for another process", part.size, 0))):
+            kept = _patiently(lambda: _fetch(root, wanted, part, show), lambda: part.size, show, WAITS_S)
+    return _staged(root, wanted, kept)
+
+
+def pin(source: str, *, offline: bool = False, show: Callable[[Progress], None]) -> Staged:
+    """What a source is now: the commit, the hash, and where ``bring`` will put the file.
+
+    The bytes of a file on the hub are not fetched where the hub declares their hash; of everything else only the bytes
+    tell what it is, so they are. Arguments and errors as for ``stage``.
+    """
+    wanted = parse(source)
+    if not isinstance(wanted, HubFile):
+        return stage(source, offline=offline, show=show)
+    root = store.folder()
+    kept = _settled(root, wanted, offline=offline or offline_asked()) or _declared(wanted, show)
+    if kept is None:
+        return stage(source, offline=offline, show=show)
+    return _staged(root, replace(wanted, revision=kept.revision), kept)
+
+
+def bring(pinned: Staged, *, offline: bool = False, show: Callable[[Progress], None]) -> None:
+    """Put a pinned file at its place, where it is not yet there. Errors as for ``stage``."""
+    if not pinned.path.is_file():
+        stage(pinned.source, offline=offline, show=show)
+
+
+def _staged(root: Path, source: HubFile | WebFile, kept: Kept) -> Staged:
+    return Staged(store.path_of(root, kept), source.text, kept.revision, kept.sha256, kept.size)
+
+
+def _declared(source: HubFile, show: Callable[[Progress], None]) -> Kept | None:
+    """What the hub says of a file; None where it declares no hash."""
+    from skillrun.staging import hub
+
+    remote = _patiently(lambda: hub.describe(source), lambda: 0, show, QUESTION_WAITS_S)
+    if remote.sha256 is None or remote.size is None:
+        return None
+    return _kept(source, remote, remote.sha256, remote.size)
+
+
+def _key(source: HubFile | WebFile) -> str:
+    """What tells sources apart: an address with its query, which ``text`` leaves out."""
+    return source.text if isinstance(source, HubFile) else source.url
+
+
+def _settled(root: Path, source: HubFile | WebFile, *, offline: bool) -> Kept | None:
+    """A file that needs no question: offline, or a commit, whose content never changes.
+
+    Raises NotFoundError: offline, and the file is not here.
+    """
+    from skillrun.staging.hub import COMMIT
+
+    pinned = isinstance(source, HubFile) and bool(COMMIT.fullmatch(source.revision))
+    kept = store.recall(root, _key(source)) if offline or pinned else None
+    if offline and kept is None:
+        raise NotFoundError(
+            "E_STAGE_OFFLINE",
+            f"{source.text} has not been staged here, and requests are switched off",
+            f"on a host with a network: skillrun stage {source.text}; then copy its cache to {root}",
+        )
+    return kept
+
+
+def _fetch(root: Path, source: HubFile | WebFile, part: Part, show: Callable[[Progress], None]) -> Kept:
+    """One try: ask what there is, take what is here, fetch the rest. Raises TryAgain and what ``receive`` raises."""
+    from skillrun.staging import hub, web
+
+    if isinstance(source, HubFile):
+        remote = hub.describe(source)
+        earlier = _already_here(root, source, remote)
+    else:
+        remote, earlier = web.describe(source), store.recall(root, source.url)
+        if earlier and not web.is_current(source, earlier):
+            earlier = None
+    if earlier is None:
+        got = receive(source, remote, part, show)
+        earlier = _kept(source, got, got.sha256 or "", got.size or 0)
+        store.take_in(root, part.path, earlier)
+        part.drop()
+    _remember(root, source, earlier)
+    return earlier
+
+
+def _already_here(root: Path, source: HubFile, remote: Remote) -> Kept | None:
+    """A whole file of the declared content; its name of the revision is the hub's present one."""
+    earlier = store.recall(root, source.text)
+    if earlier and earlier.etag and earlier.etag == remote.etag:
+        return _kept(source, remote, earlier.sha256, earlier.size)
+    if remote.sha256 and remote.size is not None:
+        same = _kept(source, remote, remote.sha256, remote.size)
+        return same if store.is_whole(root, same) else None
+    return None
+
+
+def _kept(source: HubFile | WebFile, remote: Remote, sha256: str, size: int) -> Kept:
+    return Kept(source.text, remote.revision, remote.etag or "", sha256, source.name, size)
+
+
+def _remember(root: Path, source: HubFile | WebFile, kept: Kept) -> None:
+    store.remember(root, _key(source), kept)
+    if isinstance(source, HubFile) and kept.revision != source.revision:  # a plan asks for the commit later
+        store.remember(root, HubFile(source.repo, source.file, kept.revision).text, kept)
+
+
+def _patiently(
+    attempt: Callable[[], T],
+    size: Callable[[], int],
+    show: Callable[[Progress], None],
+    pauses_s: Sequence[float],
+) -> T:
+    """Repeat while tries bring new bytes, and a few times more; raises the last try's error."""
+    waits, most = iter(pauses_s), size()
+    while True:
+        try:
+            return attempt()
+        except TryAgain as turn:
+            if size() > most:
+                most, waits = size(), iter(pauses_s)
+            wait = _next_wait(waits, turn)
+            show(Progress(f"{turn.error.message}; next try in {wait:.0f} s", size(), 0))
+        time.sleep(wait)
+
+
+def _next_wait(waits: Iterator[float], turn: TryAgain) -> float:
+    """Seconds: what the server asks for, else a growing wait. Raises the error where patience has ended."""
+    own = next(waits, None)
+    if own is None or (turn.after_s or 0) > LONGEST_ASKED_WAIT_S:
+        raise turn.error from turn
+    return own if turn.after_s is None else turn.after_s
