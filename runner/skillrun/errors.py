@@ -5,6 +5,7 @@ Every error says what is wrong (with file, line, key or value), and what mends i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -16,16 +17,20 @@ class SkillrunError(Exception):
         message: one sentence that names the place (file, line, key, value).
         fix: the command or the edit that mends it; empty only where there is none.
         retryable: True where the same call may succeed later without a change.
+        details: further lines, e.g. a small table of what does not fit.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, code: str, message: str, fix: str = "", *, retryable: bool = False) -> None:
+    def __init__(
+        self, code: str, message: str, fix: str = "", *, retryable: bool = False, details: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.fix = fix
         self.retryable = retryable
+        self.details = tuple(details)
 
     def to_json(self) -> dict[str, Any]:
         """The same object for ``--json`` and for tools."""
@@ -35,6 +40,7 @@ class SkillrunError(Exception):
             "fix": self.fix,
             "retryable": self.retryable,
             "exit_code": self.exit_code,
+            **({"details": list(self.details)} if self.details else {}),
         }
 
 

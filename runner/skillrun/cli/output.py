@@ -56,11 +56,13 @@ class Output:
         _write(sys.stderr, f"next: {text}")
 
     def error(self, error: dict[str, Any]) -> None:
-        """One line that says what is wrong, one that mends it. With ``--json`` the object goes to stdout."""
+        """One line that says what is wrong, its details, one that mends it. With ``--json`` the object on stdout."""
         if self.as_json:
             _write(sys.stdout, json.dumps({"schema_version": SCHEMA_VERSION, "error": error}, ensure_ascii=False))
         message = str(error["message"]).replace("\n", " ")
         _write(sys.stderr, f"error[{error['code']}]: {message}")
+        for line in error.get("details", ()):
+            _write(sys.stderr, f"  {line}")
         if error.get("fix"):
             _write(sys.stderr, f"  fix: {error['fix']}")
 

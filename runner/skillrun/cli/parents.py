@@ -47,7 +47,7 @@ def _show(found: Explanation, output: Output) -> None:
         ("→" if entry.path == taken else "", *_row(entry, found.monitor))  # the arrow marks the one that is taken
         for entry in found.candidates
     ]
-    output.table("candidates", _COLUMNS, rows, f"no checkpoint in {found.parent.name}")
+    output.table("candidates", _COLUMNS, rows, f"{found.parent.name} lists no checkpoint of its own")
     lines = [f"{kind:<7} {path}" for kind, paths in (("onnx", found.onnx), ("engine", found.engines)) for path in paths]
     if found.chosen:
         lines += [f"takes   {found.chosen.path}", f"because {found.chosen.reason}"]

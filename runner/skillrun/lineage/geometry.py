@@ -104,17 +104,16 @@ def refuse_contradictions(name: str, parent_values: Mapping[str, Any], asked_val
     keys = ", ".join(item.key for item in found)
     raise UsageError(
         "E_PARENT_CONTRADICTS",
-        f"{len(found)} {'field does' if len(found) == 1 else 'fields do'} not fit the checkpoint of {name}:\n"
-        + _table(found),
+        f"{len(found)} {'field does' if len(found) == 1 else 'fields do'} not fit the checkpoint of {name}: {keys}",
         f"leave out {keys}, or train anew with {'it' if len(found) == 1 else 'them'}",
+        details=_table(found),
     )
 
 
-def _table(found: Sequence[Contradiction]) -> str:
+def _table(found: Sequence[Contradiction]) -> list[str]:
     rows = [("field", "parent", "asked"), *((item.key, repr(item.parent), repr(item.asked)) for item in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(f"  {line.rstrip()}" for line in lines)
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _built_in(key: str) -> bool:

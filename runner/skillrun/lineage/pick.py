@@ -16,6 +16,7 @@ from skillrun.runfolder import RunFolder
 from skillrun.tao.result import DEFAULT_MONITOR
 
 _LISTED = 8
+READERS = ("evaluate", "inference")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ def explain(parent: Parent | RunFolder, pick: str = "best") -> Explanation:
 
 def _picked(parent: Parent, found: list[Candidate], pick: str) -> ParentCheckpoint:
     if not found:
-        raise _nothing(parent)
+        read = _checkpoint_it_read(parent) if pick == "best" else None
+        if read is None:
+            raise _nothing(parent)
+        return read
     chosen, reason = choose(parent.name, found, pick, _monitor(parent))
     if not chosen.exists:
         raise NotFoundError(
@@ -115,6 +119,18 @@ def _picked(parent: Parent, found: list[Candidate], pick: str) -> ParentCheckpoi
             "restore it, pick another with --pick epoch=N, or retrain",
         )
     return ParentCheckpoint(parent.name, chosen.path, reason, dict(chosen.entry))
+
+
+def _checkpoint_it_read(parent: Parent) -> ParentCheckpoint | None:
+    """An evaluation or inference stands for the checkpoint that it was made with."""
+    record = (parent.run.read_record() if parent.run else {}).get("parent")
+    if parent.action.removeprefix("segment_") not in READERS or not isinstance(record, Mapping):
+        return None
+    path = Path(str(record.get("checkpoint")))
+    if not path.is_file():
+        return None
+    reason = f"the one that {parent.name} read: {record['reason']}"
+    return ParentCheckpoint(str(record["run_id"]), path, reason, {"sha256": record.get("sha256")})
 
 
 def _nothing(parent: Parent) -> NotFoundError:
