@@ -7,9 +7,10 @@ unpacked once, safely, into a cache keyed by their content.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from skillrun.bank import DataSource
 from skillrun.errors import DataError
@@ -19,18 +20,28 @@ ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.xz")
 
 @dataclass(frozen=True)
 class DataSources:
-    """What the user named, by the contract's source names; each a folder on this host."""
+    """What the user named, by the contract's source names; each a folder on this host, or an address of one."""
 
-    train_datasets: Path | None = None
-    eval_dataset: Path | None = None
-    inference_dataset: Path | None = None
-    calibration_dataset: Path | None = None
+    train_datasets: Path | str | None = None
+    eval_dataset: Path | str | None = None
+    inference_dataset: Path | str | None = None
+    calibration_dataset: Path | str | None = None
 
     def given(self) -> dict[str, Path]:
         """Source name → absolute folder, without the absent ones."""
-        names = ("train_datasets", "eval_dataset", "inference_dataset", "calibration_dataset")
-        found = {name: getattr(self, name) for name in names}
-        return {name: path.expanduser().absolute() for name, path in found.items() if path is not None}
+        return {name: Path(place).expanduser().absolute() for name, place in self._named().items()}
+
+    def brought(self, bring: Callable[[str], Path]) -> DataSources:
+        """The same with every address fetched to a folder of this host."""
+        return replace(self, **{name: bring(place) for name, place in self._named().items() if is_address(place)})
+
+    def _named(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in FLAGS if getattr(self, name)}
+
+
+def is_address(place: Any) -> TypeGuard[str]:
+    """Whether a place lies elsewhere and has to be fetched."""
+    return isinstance(place, str) and "://" in place
 
 
 FLAGS = {

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from skillrun.backends import Backend, Quiet, Talk, get_backend
+from skillrun.delivery import check_delivery
 from skillrun.errors import BackendError, ConflictError, PreflightError, SkillrunError, UsageError
 from skillrun.plan import Plan
 from skillrun.preflight import check_data, check_weights
@@ -30,6 +31,7 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
     talk = talk or Quiet()
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
+    check_delivery(plan)
     _bring_weights(plan, talk)
     _check_inputs(backend, plan)
     settled = backend.settle(plan, talk)

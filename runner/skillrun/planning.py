@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from skillrun import bank, gpus, hostoptions, images, layout
 from skillrun.backends import Backend, choose
+from skillrun.datasets import is_address
 from skillrun.errors import UsageError
 from skillrun.links import with_linked_folders
 from skillrun.overrides import get_dotted, set_dotted
@@ -148,6 +149,7 @@ def make_plan(
         parent=origins.parent,
         weights=origins.weights.to_json() if origins.weights else None,
         offline=request.offline,
+        upload_to=str(request.results) if is_address(request.results) else "",
         notices=(*spec.notices, *notices),
         spec_text=spec.text(),
         container_spec_text=dump_spec(values) if values is not None else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from skillrun.errors import NotFoundError, PreflightError, UsageError
 from skillrun.hostoptions import HostOptions
 from skillrun.plan import Plan
 from skillrun.planning import Origins, Place, find_place, gpu_values, make_plan
+from skillrun.progress import Progress
 from skillrun.runfolder import RunFolder, check_writable, list_runs, new_run_id, workspace
-from skillrun.spec import NOT_GIVEN, ResolvedSpec, SpecBuilder
+from skillrun.spec import NOT_GIVEN, ResolvedSpec, SpecBuilder, path_keys
 from skillrun.specfile import SpecText, read_spec
 from skillrun.staging.backbone import KEY as BACKBONE
 from skillrun.staging.backbone import add_backbone
@@ -35,7 +36,8 @@ class Request:
         offline: no request to any server; what is not here already is an error.
         automl: True, False or None (not said); ``text`` is the user's own wording, for the policy.
         container: whose image a container backend runs: ``skillrun`` or ``tao``; ``image`` names another one.
-        results: folder for the results, instead of the run's own ``results/``.
+        results: folder for the results, instead of the run's own ``results/``; or an address to which the run's
+            folder is sent at the end.
     """
 
     model: str
@@ -54,7 +56,7 @@ class Request:
     container: str = "skillrun"
     image: str = ""
     host: HostOptions = field(default_factory=HostOptions)
-    results: Path | None = None
+    results: Path | str = ""
     workspace: Path | None = None
 
 
@@ -83,17 +85,14 @@ def prepare(request: Request, talk: Talk | None = None) -> Prepared:
     place = find_place(request, contract)
     _check_deploy(contract.container, place)
     run = RunFolder(root / "runs" / new_run_id(action))
-    parent = _add_layers(builder, request, given, wish, contract, run)
-    weights = add_backbone(
-        builder,
-        contract.spec_params,
-        here=place.backend.local_files,
-        offline=request.offline,
-        show=partial((talk or Quiet()).fetched, "weights"),
-    )
+    here, talk = place.backend.local_files, talk or Quiet()
+    bring = partial(_bring_data, offline=request.offline, here=here, show=partial(talk.fetched, "data"))
+    parent = _add_layers(builder, request, given, wish, contract, run, bring)
+    show = partial(talk.fetched, "weights")
+    weights = add_backbone(builder, contract.spec_params, here=here, offline=request.offline, show=show)
     spec = builder.resolve()
     staged = {BACKBONE} if weights else set()
-    _require_inputs(contract.inputs, spec, action, root, here=place.backend.local_files, staged=staged)
+    _require_inputs(contract.inputs, spec, action, root, here=here, staged=staged)
     check_writable(Path(spec.get("results_dir")), what="the results folder")
     check_writable(run.path, what="the workspace")
     decision = _policy(request, action)
@@ -124,6 +123,7 @@ def _add_layers(
     wish: lineage.Wish | None,
     contract: bank.ActionContract,
     run: RunFolder,
+    bring: Callable[[str], Path],
 ) -> dict[str, Any] | None:
     """All layers but the staged weights, in the documented order; returns what the plan records of the parent."""
     lineage.add_outputs(builder, contract.spec_params, run.results)
@@ -131,11 +131,12 @@ def _add_layers(
         builder.add_file(given)
     if wish:
         lineage.add_recorded(builder, wish)
-    _add_data(builder, request, contract.data_sources)
+    _add_data(builder, request.sources.brought(bring), contract.data_sources)
     parent = lineage.add_files(builder, wish, contract.spec_params, run.results) if wish else None
-    if request.results:
-        builder.add("--results", {"results_dir": str(request.results.expanduser().absolute())})
+    if request.results and not datasets.is_address(request.results):
+        builder.add("--results", {"results_dir": str(Path(request.results).expanduser().absolute())})
     builder.add_overrides(request.overrides)
+    _add_addresses(builder, bring)
     builder.add(f"--gpus {request.host.gpus}", gpu_values(contract.subcommand, request.host.gpus))
     if wish:
         lineage.check_asked(builder, wish)
@@ -171,9 +172,30 @@ def _check_deploy(container: str, place: Place) -> None:
             )
 
 
-def _add_data(builder: SpecBuilder, request: Request, rules: Sequence[bank.DataSource]) -> None:
+def _bring_data(url: str, *, offline: bool, here: bool, show: Callable[[Progress], None]) -> Path:
+    """A data set behind an address, as a folder of the content cache; raises what ``remote.fetch`` raises."""
+    from skillrun.remote import fetch
+
+    if not here:
+        raise UsageError(
+            "E_REMOTE_ELSEWHERE",
+            f"{url.partition('://')[0]}://... would be fetched to this host, but the engine is on another",
+            "name the folder as the engine's host knows it",
+        )
+    return fetch(url, datasets.cache_root(), offline=offline, show=show)
+
+
+def _add_addresses(builder: SpecBuilder, bring: Callable[[str], Path]) -> None:
+    """Spec keys that read a file or folder and name an address; weights have a staging of their own."""
+    for key, (_, direction) in path_keys(builder.schema).items():
+        value, origin = builder.latest(key)
+        if direction == "in" and key != BACKBONE and datasets.is_address(value):
+            builder.add(f"{origin}, fetched", {key: str(bring(value))})
+
+
+def _add_data(builder: SpecBuilder, sources: datasets.DataSources, rules: Sequence[bank.DataSource]) -> None:
     """Paths of the named data sets, and the image extension where the folders hold only one."""
-    paths = datasets.resolve_sources(rules, request.sources)
+    paths = datasets.resolve_sources(rules, sources)
     values: dict[str, Any] = dict(paths)
     if "dataset.classify.image_ext" in builder.nodes:
         folders = sorted({path for key, path in paths.items() if key.endswith(".images_dir")})

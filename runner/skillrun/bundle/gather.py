@@ -14,7 +14,7 @@ from skillrun.bundle.manifest import WHEEL_NAME, Weights, Wheel
 from skillrun.errors import BackendError, UsageError
 from skillrun.image_context import CONSTRAINTS
 from skillrun.staging import stage, store
-from skillrun.staging.sources import HubFile, LocalFile, WebFile, parse
+from skillrun.staging.sources import LocalFile, StoreFile, WebFile, parse
 from skillrun.staging.store import Kept
 
 
@@ -35,10 +35,10 @@ def weights(source: str, show: Show) -> Piece:
     An address is recorded without its query, which may hold a secret, and is found again without it.
     """
     wanted, staged = parse(source), stage(source, show=show)
-    if isinstance(wanted, LocalFile):
+    if isinstance(wanted, LocalFile | StoreFile):  # the other host's cache knows no store
         kept = Kept("", "", "", staged.sha256, WebFile(staged.path.as_uri()).name, staged.size)
     else:
-        text = wanted.text if isinstance(wanted, HubFile) else wanted.url
+        text = wanted.url if isinstance(wanted, WebFile) else wanted.text
         known = store.recall(store.folder(), text)
         etag = known.etag if known and known.sha256 == staged.sha256 else ""
         kept = Kept(wanted.text, staged.revision, etag, staged.sha256, staged.path.name, staged.size)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from skillrun import __version__, images
 from skillrun.errors import DataError, SkillrunError, UsageError
-from skillrun.staging.sources import HubFile, LocalFile, WebFile, parse
+from skillrun.staging.sources import CatalogueFile, HubFile, LocalFile, StoreFile, WebFile, parse
 from skillrun.staging.store import Kept, key_of
 
 SCHEMA_VERSION = 1  # of Manifest
@@ -211,9 +211,9 @@ def _is_remote(source: str) -> bool:
     except SkillrunError:
         return False
     return (
-        not isinstance(wanted, LocalFile)
+        not isinstance(wanted, LocalFile | StoreFile)
         and wanted.text == source
-        and (isinstance(wanted, HubFile) or WebFile(source).text == source)
+        and (isinstance(wanted, HubFile | CatalogueFile) or WebFile(source).text == source)
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from skillrun.cli.output import Output
 from skillrun.cli.progress import RunProgress
+from skillrun.cli.transfers import Transfers
 from skillrun.errors import InterruptedRunError
 from skillrun.launch import stop
 from skillrun.runfolder import RunFolder
@@ -41,6 +43,16 @@ class _Presses:
         return self._pressed_again.wait(seconds)
 
 
+def _deliver(run: RunFolder, output: Output) -> None:
+    """Send the results where the plan says so and nobody has done it."""
+    from skillrun.delivery import deliver, is_due
+
+    if url := is_due(run):
+        with Transfers(output) as transfers:
+            sent = deliver(run, url, partial(transfers.show, "results"))
+        output.say(f"results: {sent.files} files, {sent.bytes / 1e6:.1f} MB in {sent.url}")
+
+
 def attach(run: RunFolder, output: Output, *, offset: int = 0) -> RunStatus:
     """Show a run until it ends, from a byte offset of its events.
 
@@ -52,6 +64,7 @@ def attach(run: RunFolder, output: Output, *, offset: int = 0) -> RunStatus:
             progress.show_all(follow(run, offset=offset, stop=lambda: presses.count > 0))
         found = status(run)
         if presses.count == 0 or found.done:
+            _deliver(run, output)
             return found
         output.say(
             f"\ndetached: {run.run_id} goes on.  come back: skillrun runs attach {run.run_id}  "

@@ -37,11 +37,11 @@ SpecFile = Annotated[
     Path | None,
     typer.Option("--spec", "-e", metavar="FILE", help="Spec file; its values win over the template."),
 ]
-TrainData = Annotated[Path | None, typer.Option("--train-data", metavar="DIR", help="Data set to train on.")]
-EvalData = Annotated[Path | None, typer.Option("--eval-data", metavar="DIR", help="Data set to measure on.")]
-InferData = Annotated[Path | None, typer.Option("--infer-data", metavar="DIR", help="Data set to score.")]
+TrainData = Annotated[str, typer.Option("--train-data", metavar="DIR|URL", help="Data set to train on.")]
+EvalData = Annotated[str, typer.Option("--eval-data", metavar="DIR|URL", help="Data set to measure on.")]
+InferData = Annotated[str, typer.Option("--infer-data", metavar="DIR|URL", help="Data set to score.")]
 CalibrationData = Annotated[
-    Path | None, typer.Option("--calibration-data", metavar="DIR", help="Images to calibrate with.")
+    str, typer.Option("--calibration-data", metavar="DIR|URL", help="Images to calibrate with.")
 ]
 Parent = Annotated[
     str,
@@ -73,7 +73,9 @@ Env = Annotated[
     typer.Option("--env", metavar="NAME[=VALUE]", help="Variable for the run, e.g. OMP_NUM_THREADS=4; no secrets."),
 ]
 Network = Annotated[str, typer.Option("--network", help="Network of a container; none by default.")]
-Results = Annotated[Path | None, typer.Option("--results", metavar="DIR", help="Folder for the results.")]
+Results = Annotated[
+    str, typer.Option("--results", metavar="DIR|URL", help="Folder for the results, or where they are sent at the end.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; start and write nothing.")]
 Explain = Annotated[
     bool, typer.Option("--explain", help="Show each key's value and where it came from; start nothing.")
@@ -133,10 +135,10 @@ def _action_command(model: str, action: str) -> Any:
         overrides: Overrides = None,
         task: Task = "",
         spec: SpecFile = None,
-        train_data: TrainData = None,
-        eval_data: EvalData = None,
-        infer_data: InferData = None,
-        calibration_data: CalibrationData = None,
+        train_data: TrainData = "",
+        eval_data: EvalData = "",
+        infer_data: InferData = "",
+        calibration_data: CalibrationData = "",
         parent: Parent = "",
         resume: Resume = "",
         pick: Pick = "",
@@ -155,7 +157,7 @@ def _action_command(model: str, action: str) -> Any:
         env: Env = None,
         network: Network = "",
         offline: Offline = False,
-        results: Results = None,
+        results: Results = "",
         workspace: Workspace = None,
         dry_run: DryRun = False,
         explain: Explain = False,

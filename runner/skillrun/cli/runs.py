@@ -119,6 +119,38 @@ def attach(run: RunReference, json: Json = False, workspace: Workspace = None) -
 
 
 @app.command()
+def upload(
+    run: RunReference,
+    url: Annotated[str, typer.Argument(metavar="[URL]", help="Where to (default: as the run was started with).")] = "",
+    json: Json = False,
+    workspace: Workspace = None,
+) -> None:
+    """Send an ended run's folder to a store; what is there already is not sent again."""
+    from functools import partial
+
+    from skillrun.cli.transfers import Transfers
+    from skillrun.delivery import deliver
+    from skillrun.errors import UsageError
+    from skillrun.plan import Plan
+    from skillrun.runfolder import find_run
+    from skillrun.runfolder import workspace as resolve
+
+    folder, output = find_run(run, resolve(workspace)), Output(json)
+    url = url or Plan.load(folder.plan).upload_to
+    if not url:
+        raise UsageError(
+            "E_REMOTE_URL",
+            f"{folder.run_id} was started without an address for its results",
+            f"skillrun runs upload {folder.run_id} s3://BUCKET/FOLDER",
+        )
+    with Transfers(output) as transfers:
+        sent = deliver(folder, url, partial(transfers.show, "results"))
+    for name in sent.left_out:
+        output.say(f"left out: {name}, a link that leads out of the run")
+    output.data({"uploaded": asdict(sent)}, f"{sent.url}  {sent.files} files, {sent.bytes / 1e6:.1f} MB")
+
+
+@app.command()
 def stop(run: RunReference, json: Json = False, workspace: Workspace = None) -> None:
     """Stop a run; it writes a checkpoint first. Stopping an ended run does nothing."""
     from skillrun.launch import stop as stop_run

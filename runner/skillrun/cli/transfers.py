@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from skillrun.progress import Progress
 
 LINE_EVERY_S = 10.0
-MOVING = "downloading"
+MOVING = ("downloading", "uploading")
 
 
 class Transfers:
@@ -66,19 +66,18 @@ class _Lines:
 
     def __init__(self, output: Output, what: str) -> None:
         self._output, self._what = output, what
-        self._phase = MOVING
+        self._told: set[str] = set(MOVING)
         self._at, self._done = time.monotonic(), -1
 
     def show(self, event: Progress) -> None:
-        """A line where the last is 10 s old, or where something new is waited for."""
+        """A line where the last is 10 s old, and one for every new thing that is done or waited for."""
         now = time.monotonic()
         if self._done < 0:
             self._done = event.done
-        changed = event.phase not in (self._phase, MOVING)
-        if changed or now - self._at >= LINE_EVERY_S:
+        if event.phase not in self._told or now - self._at >= LINE_EVERY_S:
             self._output.say(f"{self._what}: {event.phase}{self._numbers(event, now - self._at)}")
             self._at, self._done = now, event.done
-        self._phase = event.phase
+        self._told.add(event.phase)
 
     def _numbers(self, event: Progress, seconds: float) -> str:
         if not event.total:

@@ -129,7 +129,8 @@ def _checkpoint_it_read(parent: Parent) -> ParentCheckpoint | None:
     path = Path(str(record.get("checkpoint")))
     if not path.is_file():
         return None
-    reason = f"the one that {parent.name} read: {record['reason']}"
+    why = str(record.get("reason")).rpartition(" read: ")[2]  # of the first that read it
+    reason = f"the one that {parent.name} read: {why}"
     return ParentCheckpoint(str(record["run_id"]), path, reason, {"sha256": record.get("sha256")})
 
 

@@ -6,6 +6,7 @@ died and believes nothing before the hash is right.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from skillrun.errors import NotFoundError
+from skillrun.errors import NotFoundError, PreflightError
 from skillrun.progress import Progress
 from skillrun.staging import store
 from skillrun.staging.refusals import TryAgain
-from skillrun.staging.sources import HubFile, LocalFile, WebFile, parse
+from skillrun.staging.sources import CatalogueFile, HubFile, LocalFile, StoreFile, WebFile, parse
 from skillrun.staging.store import Kept
 from skillrun.staging.transfer import Part, Remote, receive
 
@@ -40,6 +41,7 @@ class Staged:
         source: what was asked for, in its one spelling and without secrets; ``hf://...@<commit>`` once it is pinned.
         revision: the commit on the hub; what a web server calls this version; empty for a local file.
         sha256: 64 hex digits; ``size``: bytes.
+        asked: of a pinned file the source before it was pinned, e.g. with a branch for its revision; else empty.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Staged:
     revision: str
     sha256: str
     size: int
+    asked: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For plans, results and ``--json``."""
@@ -62,7 +65,8 @@ def stage(source: str, *, offline: bool = False, show: Callable[[Progress], None
     """A source's file on this host, fetched where it is not yet there.
 
     Args:
-        source: ``hf://org/repo/file[@revision]``, ``org/repo`` (its ``model.safetensors``), an address, or a path.
+        source: ``hf://org/repo/file[@revision]``, ``org/repo`` (its ``model.safetensors``), an address of the web or
+            of a store, ``ngc://org/team/model:version[/file]``, or a path.
         offline: no request at all; also where ``HF_HUB_OFFLINE`` asks for that.
         show: called with the progress, several times a second.
 
@@ -73,16 +77,31 @@ def stage(source: str, *, offline: bool = False, show: Callable[[Progress], None
     """
     wanted = parse(source)
     root = store.folder()
+    offline = offline or offline_asked()
     if isinstance(wanted, LocalFile):
-        with store.as_cache_trouble(wanted.path):
-            digest, size = store.remembered_sha256(wanted.path, root), wanted.path.stat().st_size
-        return Staged(wanted.path, str(wanted.path), "", digest, size)
-    kept = _settled(root, wanted, offline=offline or offline_asked())
-    if kept is None:
-        part = Part(root / f"{store.key_of(_key(wanted))}.part")
-        with store.alone(root, _key(wanted), lambda: show(Progress("waiting for another process", part.size, 0))):
-            kept = _patiently(lambda: _fetch(root, wanted, part, show), lambda: part.size, show, WAITS_S)
+        return _as_it_is(root, wanted.path, str(wanted.path))
+    if isinstance(wanted, StoreFile):
+        from skillrun.staging.clients import from_store
+
+        return _as_it_is(root, from_store(wanted, offline=offline, show=show), wanted.text)
+    kept = _settled(root, wanted, offline=offline) or _brought(root, wanted, show)
     return _staged(root, wanted, kept)
+
+
+def _as_it_is(root: Path, path: Path, source: str) -> Staged:
+    """A file that is kept elsewhere."""
+    with store.as_cache_trouble(path):
+        return Staged(path, source, "", store.remembered_sha256(path, root), path.stat().st_size)
+
+
+def _brought(root: Path, wanted: HubFile | WebFile | CatalogueFile, show: Callable[[Progress], None]) -> Kept:
+    part = Part(root / f"{store.key_of(_key(wanted))}.part")
+    with store.alone(root, _key(wanted), lambda: show(Progress("waiting for another process", part.size, 0))):
+        if isinstance(wanted, CatalogueFile):
+            from skillrun.staging.clients import from_catalogue
+
+            return store.recall(root, wanted.text) or from_catalogue(wanted, root, show)
+        return _patiently(lambda: _fetch(root, wanted, part, show), lambda: part.size, show, WAITS_S)
 
 
 def pin(source: str, *, offline: bool = False, show: Callable[[Progress], None]) -> Staged:
@@ -98,16 +117,31 @@ def pin(source: str, *, offline: bool = False, show: Callable[[Progress], None])
     kept = _settled(root, wanted, offline=offline or offline_asked()) or _declared(wanted, show)
     if kept is None:
         return stage(source, offline=offline, show=show)
-    return _staged(root, replace(wanted, revision=kept.revision), kept)
+    return replace(_staged(root, replace(wanted, revision=kept.revision), kept), asked=wanted.text)
 
 
 def bring(pinned: Staged, *, offline: bool = False, show: Callable[[Progress], None]) -> None:
-    """Put a pinned file at its place, where it is not yet there. Errors as for ``stage``."""
-    if not pinned.path.is_file():
+    """Put a pinned file at its place, where it is not yet there. Errors as for ``stage``.
+
+    Without a network it is then found by its commit and by what was asked for.
+    """
+    fetched = not pinned.path.is_file()
+    if fetched:
         stage(pinned.source, offline=offline, show=show)
+    root = store.folder()
+    for text in (pinned.source, pinned.asked) if pinned.asked else ():
+        # An old plan that finds its file here says nothing about where a branch stands now.
+        if fetched or store.recall(root, text) is None:
+            _name(root, text, pinned)
 
 
-def _staged(root: Path, source: HubFile | WebFile, kept: Kept) -> Staged:
+def _name(root: Path, text: str, pinned: Staged) -> None:
+    kept = Kept(text, pinned.revision, pinned.sha256, pinned.sha256, pinned.path.name, pinned.size)
+    with contextlib.suppress(PreflightError):  # a cache that can not be written costs a request later
+        store.remember(root, text, kept)
+
+
+def _staged(root: Path, source: HubFile | WebFile | CatalogueFile, kept: Kept) -> Staged:
     return Staged(store.path_of(root, kept), source.text, kept.revision, kept.sha256, kept.size)
 
 
@@ -121,19 +155,20 @@ def _declared(source: HubFile, show: Callable[[Progress], None]) -> Kept | None:
     return _kept(source, remote, remote.sha256, remote.size)
 
 
-def _key(source: HubFile | WebFile) -> str:
+def _key(source: HubFile | WebFile | CatalogueFile) -> str:
     """What tells sources apart: an address with its query, which ``text`` leaves out."""
-    return source.text if isinstance(source, HubFile) else source.url
+    return source.url if isinstance(source, WebFile) else source.text
 
 
-def _settled(root: Path, source: HubFile | WebFile, *, offline: bool) -> Kept | None:
-    """A file that needs no question: offline, or a commit, whose content never changes.
+def _settled(root: Path, source: HubFile | WebFile | CatalogueFile, *, offline: bool) -> Kept | None:
+    """A file that needs no question: offline, or a commit or catalogue version, whose content never changes.
 
     Raises NotFoundError: offline, and the file is not here.
     """
     from skillrun.staging.hub import COMMIT
 
-    pinned = isinstance(source, HubFile) and bool(COMMIT.fullmatch(source.revision))
+    pinned = isinstance(source, CatalogueFile)
+    pinned = pinned or (isinstance(source, HubFile) and bool(COMMIT.fullmatch(source.revision)))
     kept = store.recall(root, _key(source)) if offline or pinned else None
     if offline and kept is None:
         raise NotFoundError(

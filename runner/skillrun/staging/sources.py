@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from skillrun.errors import CredentialsError, NotFoundError, PreflightError, UsageError
+from skillrun.errors import NotFoundError, UsageError
 
 DEFAULT_FILE = "model.safetensors"
 DEFAULT_REVISION = "main"
 HUB_HOSTS = ("huggingface.co", "hf.co")
 _PART = r"[A-Za-z0-9_][\w.-]*"
 _REPO = re.compile(rf"{_PART}/{_PART}", re.ASCII)
+_CATALOGUE = re.compile(
+    rf"(?P<model>{_PART}(?:/{_PART}){{1,2}}):(?P<version>{_PART})(?:/(?P<file>{_PART}(?:/{_PART})*))?", re.ASCII
+)
 _BARE = re.compile(rf"(?P<repo>{_PART}/{_PART})(?:@(?P<revision>.+))?", re.ASCII)
 _HUB_PATH = re.compile(
     rf"/(?P<repo>(?:{_PART}/)?{_PART})/(?:resolve|blob|raw)/(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+)/(?P<file>.+)",
     re.ASCII,
 )
-_WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".engine", ".tlt", ".hdf5")
-_FORMS = "write hf://ORG/REPO/FILE[@REVISION], ORG/REPO, https://HOST/FILE, or the path of a file"
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx", ".engine", ".tlt", ".hdf5")
+_FORMS = "write hf://ORG/REPO/FILE[@REVISION], ORG/REPO, https://HOST/FILE, s3://BUCKET/FILE, or the path of a file"
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,40 @@ class LocalFile:
     path: Path
 
 
-Source = HubFile | WebFile | LocalFile
+@dataclass(frozen=True)
+class StoreFile:
+    """An object of a store that fsspec knows; ``url`` may hold secrets, ``text`` does not."""
+
+    url: str
+
+    @property
+    def text(self) -> str:
+        """The address without user, password and query."""
+        return WebFile(self.url).text
+
+
+@dataclass(frozen=True)
+class CatalogueFile:
+    """A file of a model version in NVIDIA's catalogue; ``file`` is empty where the version holds one of weights."""
+
+    model: str
+    version: str
+    file: str
+
+    @property
+    def text(self) -> str:
+        """The one spelling of this source."""
+        return f"ngc://{self.model}:{self.version}{'/' if self.file else ''}{self.file}"
+
+
+Source = HubFile | WebFile | LocalFile | StoreFile | CatalogueFile
 
 
 def parse(text: str) -> Source:
     """What a text names. A file that exists wins over a repository of the same spelling.
 
     Raises:
-        UsageError: the text is none of the forms; NotFoundError: a local path without a file;
-        CredentialsError, PreflightError: ``ngc://`` and ``s3://``, for which there is no client here.
+        UsageError: the text is none of the forms; NotFoundError: a local path without a file.
     """
     if not text.strip() or not text.isprintable():
         raise UsageError("E_STAGE_SOURCE", f"{text!r} names no weights", _FORMS)
@@ -89,14 +116,8 @@ def parse(text: str) -> Source:
         case "http" | "https":
             return _web(text)
         case "ngc":
-            raise _ngc(rest)
-        case "s3":
-            raise PreflightError(
-                "E_STAGE_S3",
-                f"{text} can not be staged: there is no S3 client here",
-                f"aws s3 cp {shlex.quote(text)} . and then name the file by its path",
-            )
-    raise UsageError("E_STAGE_SOURCE", f"{text!r} has the unknown scheme {scheme!r}", _FORMS)
+            return _catalogue(text, rest)
+    return StoreFile(text)  # fsspec knows its schemes, and says so of others
 
 
 def _without_scheme(text: str) -> Source:
@@ -104,7 +125,7 @@ def _without_scheme(text: str) -> Source:
     if path.is_file():
         return LocalFile(path)
     bare = _BARE.fullmatch(text)
-    if bare is None or bare["repo"].lower().endswith(_WEIGHT_FILES):
+    if bare is None or bare["repo"].lower().endswith(WEIGHT_FILES):
         what = "is a folder" if path.is_dir() else "does not exist"
         raise NotFoundError("E_STAGE_FILE", f"the weights {str(path)!r}: the path {what}", _FORMS)
     return HubFile(bare["repo"], DEFAULT_FILE, bare["revision"] or DEFAULT_REVISION)
@@ -167,13 +188,13 @@ def _plain_name(path: str) -> str:
     return name or "weights"
 
 
-def _ngc(rest: str) -> CredentialsError:
-    return CredentialsError(
-        "E_STAGE_NGC",
-        f"ngc://{rest} can not be staged: the catalogue is opened by its own client and login",
-        f"ngc config set; ngc registry model download-version {shlex.quote(rest)} --dest . "
-        "and then name the file by its path",
-    )
+def _catalogue(text: str, rest: str) -> CatalogueFile:
+    found = _CATALOGUE.fullmatch(rest)
+    if found is None:
+        raise UsageError(
+            "E_STAGE_SOURCE", f"{text!r} is no ngc://ORG/[TEAM/]MODEL:VERSION[/FILE]", "ngc registry model list"
+        )
+    return CatalogueFile(found["model"], found["version"], found["file"] or "")
 
 
 def is_remote(text: str) -> bool:
@@ -181,4 +202,4 @@ def is_remote(text: str) -> bool:
     if "://" in text:
         return True
     bare = _BARE.fullmatch(text)
-    return bare is not None and not bare["repo"].lower().endswith(_WEIGHT_FILES) and not Path(text).exists()
+    return bare is not None and not bare["repo"].lower().endswith(WEIGHT_FILES) and not Path(text).exists()
