@@ -9,12 +9,13 @@ from skillrun.errors import SkillrunError, UsageError
 from skillrun.spec import TEMPLATE, SpecBuilder
 from skillrun.staging import Progress, Staged, pin
 from skillrun.staging.sources import is_remote
+from skillrun.weights import BACKBONES
 
 KEY = "model.backbone.pretrained_backbone_path"
 TYPE = "model.backbone.type"
 # A checkpoint to start from brings all weights with it.
 STARTS = ("train.resume_training_checkpoint_path", "train.pretrained_model_path")
-NO_SOURCE = "the backbone starts from random weights; where there are weights for it: pretrained_backbone=SOURCE"
+RANDOM = "the backbone starts from random weights"
 
 
 def wanted_source(builder: SpecBuilder, spec_params: Mapping[str, Any]) -> str:
@@ -50,10 +51,13 @@ def add_backbone(
     """
     source = wanted_source(builder, spec_params)
     if not source:
+        _say_random(builder)
         return None
     if not here:
         if builder.latest(KEY)[1] == TEMPLATE:
-            builder.notices.append(f"the engine is on another host: {NO_SOURCE.replace('SOURCE', 'PATH-THERE')}")
+            builder.notices.append(
+                f"{RANDOM}: the engine is on another host; pretrained_backbone=PATH names a file there"
+            )
             return None
         raise UsageError(
             "E_STAGE_ELSEWHERE",
@@ -68,3 +72,11 @@ def add_backbone(
         raise
     builder.add(f"staged {pinned.source}", {KEY: str(pinned.path)})
     return pinned
+
+
+def _say_random(builder: SpecBuilder) -> None:
+    """A transformer that learns from nothing needs far more pairs than most have; the result would tell too late."""
+    kind = str(builder.latest(TYPE)[0])
+    named = any(builder.latest(key)[0] for key in (KEY, *STARTS) if key in builder.nodes)
+    if STARTS[0] in builder.nodes and not named and BACKBONES[kind].family != "FAN":
+        builder.notices.append(f"{RANDOM}; with weights of {kind} it needs far fewer pairs: pretrained_backbone=SOURCE")
