@@ -14,7 +14,7 @@ from visual_changenet.errors import ChangeNetError, RunError
 if TYPE_CHECKING:
     from visual_changenet.session import Session
 
-ACTIONS = ("train", "evaluate", "inference")
+ACTIONS = ("train", "evaluate", "inference", "export")
 TOOLS = ("convert-checkpoint", "export-checkpoint")
 
 
@@ -86,6 +86,10 @@ def _action(name: str) -> Callable[[Session], None]:
         from visual_changenet.actions.evaluate import evaluate
 
         return evaluate
+    if name == "export":
+        from visual_changenet.actions.export import export
+
+        return export
     from visual_changenet.actions.inference import inference
 
     return inference
@@ -101,7 +105,7 @@ def _run(action: str, spec_file: Path, overrides: list[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one action or tool; returns the exit code (0, 2, 5, 7, 9, 130). Unexpected errors are raised (1)."""
+    """Run one action or tool; returns the exit code (0, 2, 5, 7, 9, 11, 130). Unexpected errors are raised (1)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_tool = bool(words) and words[0] in TOOLS
     options = _tool_parser().parse_args(words) if is_tool else _parser().parse_intermixed_args(words)

@@ -53,6 +53,12 @@ class RunError(ChangeNetError):
     exit_code = 9
 
 
+class RejectedError(ChangeNetError):
+    """A model was made, but it does not decide as the one it was made from; it is kept under another name."""
+
+    exit_code = 11
+
+
 class CancelledError(ChangeNetError):
     """SIGINT or SIGTERM ended the run; what was reached is saved."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from visual_changenet.config.field import Int, OptionalText, Section, setting
+from visual_changenet.config.field import Float, Int, OptionalText, Section, setting
 
 
 class Scoring(Section):
@@ -38,7 +38,7 @@ class Export(Section):
         "", "ONNX file to write; empty means a name in the results folder.", path=("file", "out")
     )
     format: Literal["onnx", "xdl"] = setting("onnx", "File format; only onnx is written.")
-    opset_version: Int = setting(17, "ONNX opset version of the exported graph.", low=1)
+    opset_version: Int = setting(17, "ONNX opset version of the exported graph; 16 to 21 are written.", low=1)
     batch_size: Int = setting(-1, "Batch size of the exported graph; -1 leaves it dynamic.", low=-1)
     input_channel: Int = setting(3, "Channels of an input image; only 3 (RGB) is supported.", low=3, high=3)
     input_width: Int | None = setting(
@@ -47,10 +47,20 @@ class Export(Section):
     input_height: Int | None = setting(
         None, "Height of the network input in pixels; null computes it from the data set section.", low=1
     )
-    gpu_id: Int = setting(0, "Index of the GPU to export on.", low=0)
-    on_cpu: bool = setting(False, "Export on the CPU even where there is a GPU.")
+    gpu_id: Int = setting(0, "Index of the GPU to export on; our graph is the same everywhere, made on the CPU.", low=0)
+    on_cpu: bool = setting(False, "Export on the CPU even where there is a GPU; ours always does.")
     verbose: bool = setting(False, "Log a readable form of the exported graph.")
-    serialize_nvdsinfer: bool = setting(False, "Write DeepStream configuration files beside the ONNX file.")
+    serialize_nvdsinfer: bool = setting(
+        False, "Write DeepStream configuration files beside the ONNX file (classify with one golden image)."
+    )
+    overwrite: bool = setting(False, "Replace an existing ONNX file of the same name.", skillrun_only=True)
+    parity_tolerance: Float = setting(
+        1e-3,
+        "Largest difference of a score between PyTorch and the ONNX file, and of an output relative to its largest "
+        "value; beyond it the file is rejected.",
+        above=0.0,
+        skillrun_only=True,
+    )
     results_dir: OptionalText = setting(
         "", "Folder for the files of this action; empty means <results_dir>/export.", path=("dir", "out")
     )

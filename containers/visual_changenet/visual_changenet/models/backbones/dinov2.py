@@ -102,7 +102,7 @@ class DinoEmbedding(DinoBody, EmbeddingBackbone):
 
     def resized(self, code: Tensor, height: int, width: int) -> Tensor:
         """Bicubic, sampled at distances of g / (n + 0.1), which is what the published weights were used with."""
-        scale = ((height + 0.1) / self.grid, (width + 0.1) / self.grid)
+        scale = ((int(height) + 0.1) / self.grid, (int(width) + 0.1) / self.grid)  # int: sizes of a trace are tensors
         return F.interpolate(code, scale_factor=scale, mode="bicubic", align_corners=False)
 
     def forward(self, x: Tensor) -> Tensor:
