@@ -83,7 +83,7 @@ def prepare(request: Request, talk: Talk | None = None) -> Prepared:
     contract = bank.contract(request.model, action)
     builder = spec_builder(request.model, action)
     place = find_place(request, contract)
-    _check_deploy(contract.container, place)
+    _check_deploy(action, place)
     run = RunFolder(root / "runs" / new_run_id(action))
     here, talk = place.backend.local_files, talk or Quiet()
     bring = partial(_bring_data, offline=request.offline, here=here, show=partial(talk.fetched, "data"))
@@ -99,7 +99,7 @@ def prepare(request: Request, talk: Talk | None = None) -> Prepared:
     plan = make_plan(request, run, spec, builder.schema, contract, place, Origins(parent, weights))
     changes = {
         "automl": decision.to_json() if decision else None,
-        "notices": (*plan.notices, *_policy_notices(decision)),
+        "notices": (*plan.notices, *(lineage.told(spec, wish.parent) if wish else ()), *_policy_notices(decision)),
     }
     return Prepared(plan.model_copy(update=changes).hashed(), spec, builder, place.reason)
 
@@ -160,15 +160,16 @@ def _task(request: Request, given: SpecText, wish: lineage.Wish | None) -> str:
     return wish.parent.task if wish else ""
 
 
-def _check_deploy(container: str, place: Place) -> None:
-    if container == "deploy" and not place.in_container:
+def _check_deploy(action: str, place: Place) -> None:
+    """Engines are built by TensorRT alone; what reads one has ONNX Runtime to fall back on."""
+    if action.endswith("gen_trt_engine") and not place.in_container:
         import importlib.util
 
         if importlib.util.find_spec("tensorrt") is None:
             raise PreflightError(
                 "E_DEPLOY_NO_TENSORRT",
                 "TensorRT actions need NVIDIA's TensorRT libraries, which are not on this host",
-                "evaluate the checkpoint instead: skillrun visual_changenet evaluate --parent RUN",
+                "evaluate the ONNX file instead: skillrun visual_changenet evaluate --parent RUN",
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from skillrun.backends import get_backend
-from skillrun.errors import RunFailedError
+from skillrun.errors import GateError, RunFailedError
 from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder, read_json
 
@@ -183,10 +183,11 @@ def _pause(run: RunFolder, seconds: float) -> None:
 
 
 def require_success(found: RunStatus) -> RunStatus:
-    """The same status; raises RunFailedError with the run's own reason and the place of its log."""
+    """The same status; raises RunFailedError (GateError where the run refused its own result) with the reason."""
     if found.state == "succeeded":
         return found
     error = found.error or {}
     again = found.action.endswith("train") and found.state in ("cancelled", "lost")
     fix = str(error.get("fix") or f"skillrun runs {'resume' if again else 'logs'} {found.run_id}")
-    raise RunFailedError(str(error.get("code") or "E_RUN_FAILED"), f"{found.run_id} {found.state}: {found.reason}", fix)
+    kind = GateError if found.exit_code == GateError.exit_code else RunFailedError
+    raise kind(str(error.get("code") or "E_RUN_FAILED"), f"{found.run_id} {found.state}: {found.reason}", fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,6 +76,11 @@ Env = Annotated[
 Network = Annotated[str, typer.Option("--network", help="Network of a container; none by default.")]
 Results = Annotated[
     str, typer.Option("--results", metavar="DIR|URL", help="Folder for the results, or where they are sent at the end.")
+]
+Force = Annotated[bool, typer.Option("--force", help="export: write over an ONNX file that exists.")]
+MaxDrop = Annotated[
+    str,
+    typer.Option("--max-drop", metavar="SHARE", help="quantize: largest accepted loss, e.g. 0.5% or 0.005."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; start and write nothing.")]
 Explain = Annotated[
@@ -157,6 +163,8 @@ def _action_command(model: str, action: str) -> Any:
         env: Env = None,
         network: Network = "",
         offline: Offline = False,
+        force: Force = False,
+        max_drop: MaxDrop = "",
         results: Results = "",
         workspace: Workspace = None,
         dry_run: DryRun = False,
@@ -172,7 +180,7 @@ def _action_command(model: str, action: str) -> Any:
             model=model,
             action=action,
             task=task,
-            overrides=tuple(overrides or ()),
+            overrides=(*(overrides or ()), *_gates(force, max_drop)),
             spec_file=spec,
             sources=DataSources(train_data, eval_data, infer_data, calibration_data),
             parent=parent,
@@ -193,6 +201,12 @@ def _action_command(model: str, action: str) -> Any:
         _go(request, Output(json), dry_run=dry_run, explain=explain, detach=detach)
 
     return command
+
+
+def _gates(force: bool, max_drop: str) -> list[str]:
+    """Options that are spec keys with a name of their own."""
+    share = f"{float(max_drop[:-1]) / 100:g}" if re.fullmatch(r"[0-9.]+%", max_drop) else max_drop
+    return [*(["export.overwrite=true"] if force else []), *([f"quantize.max_drop={share}"] if share else [])]
 
 
 def _go(request: Request, output: Output, *, dry_run: bool, explain: bool, detach: bool) -> None:

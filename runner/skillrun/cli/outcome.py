@@ -92,6 +92,8 @@ def _next_step(found: RunStatus, pictures: list[Path]) -> str:
     from skillrun.specfile import read_spec
 
     action = found.action.removeprefix("segment_")
+    if action in ("export", "quantize", "gen_trt_engine"):
+        return f"skillrun visual_changenet {found.action[: -len(action)]}evaluate --parent {found.run_id}"
     if action != "train":
         return f"look at {pictures[0]}" if pictures else f"skillrun runs show {found.run_id}"
     data = read_spec(RunFolder(Path(found.run_dir)).spec).values.get("dataset") or {}

@@ -65,8 +65,7 @@ def _row(entry: Candidate, monitor: str) -> tuple[object, ...]:
 
 def _next(found: Explanation) -> str:
     action = "evaluate"
-    if found.chosen is None:
-        action = "trt_evaluate" if found.engines else "gen_trt_engine"
+    if found.chosen is None and found.engines:
+        action = "trt_evaluate"
     pick = "" if found.pick == "best" or found.chosen is None else f" --pick {found.pick}"
-    data = "" if action == "gen_trt_engine" else " --eval-data FOLDER"
-    return f"skillrun visual_changenet {action} --parent {found.parent.reference}{pick}{data}"
+    return f"skillrun visual_changenet {action} --parent {found.parent.reference}{pick}"

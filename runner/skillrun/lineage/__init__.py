@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skillrun.lineage.candidates import Candidate, candidates
+from skillrun.lineage.data import told
 from skillrun.lineage.folders import Parent, find_parent
 from skillrun.lineage.functions import Context, infer
 from skillrun.lineage.geometry import Contradiction, contradictions, inherited, refuse_contradictions
@@ -29,4 +30,5 @@ __all__ = [
     "inherited",
     "pick_checkpoint",
     "refuse_contradictions",
+    "told",
 ]

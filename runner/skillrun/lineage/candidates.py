@@ -13,7 +13,7 @@ from skillrun.tao.checkpoints import SUFFIXES, Checkpoint, checkpoint_numbers, c
 from skillrun.tao.result import STATUS_FILE
 from skillrun.tao.status import summarise
 
-MODEL_SUFFIXES = {"onnx": (".onnx",), "engine": (".engine", ".trt", ".plan")}
+MODEL_SUFFIXES = {"onnx": (".onnx",), "engine": (".engine", ".trt", ".plan"), "quantized": (".pth",)}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,11 @@ def without_twins(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def model_files(parent: Parent, kind: str) -> list[Path]:
-    """ONNX files (``onnx``) or TensorRT engines (``engine``) of a parent, the listed ones before those by name."""
+    """Models of a parent that are no steps of a training; the listed ones before those by name.
+
+    Args:
+        kind: ``onnx``, ``engine`` (TensorRT) or ``quantized`` (checkpoints).
+    """
     suffixes = MODEL_SUFFIXES[kind]
     told = [(parent.path / entry["path"]).resolve() for entry in listed(parent.result.get("artifacts"))]
     there = [path for path in told if path.suffix.lower() in suffixes and path.is_file()]

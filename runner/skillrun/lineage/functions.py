@@ -16,6 +16,12 @@ from skillrun.lineage.folders import Parent
 from skillrun.lineage.pick import pick_checkpoint
 from skillrun.tao.checkpoints import checkpoints_in
 
+ONLY_CHECKPOINT = "export.checkpoint"
+_WORDS = {
+    "onnx": ("ONNX file", "export"),
+    "engine": ("TensorRT engine", "gen_trt_engine"),
+    "quantized": ("quantized checkpoint", "quantize"),
+}
 Value = str | bool | None
 _NEW_FILES = {
     "create_onnx_file": "model.onnx",
@@ -78,12 +84,17 @@ def _kind(key: str) -> str:
 
 
 def _parent_model(context: Context) -> str | None:
-    """The parent's checkpoint; its ONNX or engine where the key takes one, or where it is all that it made."""
+    """The parent's checkpoint; its ONNX or engine where the key takes one, or where it is all that it made.
+
+    What takes an engine takes an ONNX file too, where the parent made no engine: ONNX Runtime then computes.
+    """
     if context.parent is None:
         return None
-    kind = _kind(context.key)
-    if kind == "checkpoint" and (not context.key or context.key.endswith(".model_path")):
-        kind = _made(context.parent)
+    kind, made = _kind(context.key), _made(context.parent)
+    if kind == "checkpoint" and context.key != ONLY_CHECKPOINT:
+        kind = made
+    if kind == "engine" and made == "onnx":
+        kind = "onnx"
     if kind != "checkpoint":
         return str(_only_file(context.parent, kind, context.key))
     return str(pick_checkpoint(context.parent, context.pick).path)
@@ -91,15 +102,16 @@ def _parent_model(context: Context) -> str | None:
 
 def _made(parent: Parent) -> str:
     action = parent.action.removeprefix("segment_")
+    if action == "quantize":
+        return "onnx" if model_files(parent, "onnx") else "quantized"
     return {"export": "onnx", "gen_trt_engine": "engine", "trtexec": "engine"}.get(action, "checkpoint")
 
 
 def _only_file(parent: Parent, kind: str, key: str) -> Path:
     parent.require_ended()
     found = model_files(parent, kind)
-    what = {"onnx": "ONNX file", "engine": "TensorRT engine"}[kind]
+    what, action = _WORDS[kind]
     if not found:
-        action = {"onnx": "export", "engine": "gen_trt_engine"}[kind]
         names = ", ".join(seen(parent)[:8]) or "nothing"
         raise NotFoundError(
             "E_PARENT_NO_MODEL",

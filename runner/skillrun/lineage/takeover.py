@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from skillrun.errors import UsageError
 from skillrun.inference_functions import NEW_FILES, PARENT_FILES
+from skillrun.lineage.data import add_data
 from skillrun.lineage.folders import Parent
 from skillrun.lineage.functions import Context, infer
 from skillrun.lineage.geometry import inherited, recorded, refuse_contradictions
@@ -47,13 +48,15 @@ def add_outputs(builder: SpecBuilder, spec_params: Mapping[str, Any], results: P
 
 
 def add_recorded(builder: SpecBuilder, wish: Wish) -> None:
-    """The parent's model and data geometry; the whole recorded spec where its training goes on."""
+    """The parent's model and data geometry, and its data; the whole recorded spec where its training goes on."""
     keys, paths = set(builder.nodes), path_keys(builder.schema)
     if wish.relation == "resume":
         values = recorded(wish.parent, keys, {key for key, (_, way) in paths.items() if way == "out"})
     else:
         values = inherited(wish.parent, keys, set(paths))
     builder.add(f"{wish.relation} {wish.parent.name}", values)
+    if wish.relation == "parent":
+        add_data(builder, wish.parent)
 
 
 def add_files(builder: SpecBuilder, wish: Wish, spec_params: Mapping[str, Any], results: Path) -> dict[str, Any]:

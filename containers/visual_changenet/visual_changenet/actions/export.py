@@ -63,7 +63,7 @@ def _card(session: Session, network: Network) -> Card:
     check_deepstream(session.spec)
     session.save_spec()
     digest = sha256_of(session.results_dir / "experiment.yaml")
-    return make_card(session.spec, network, size, digest, run_of(Path(session.spec["export"]["checkpoint"])))
+    return make_card(session.spec, network, size, digest, _parent_run(session))
 
 
 def _pairs(session: Session, card: Card) -> Pairs:
@@ -127,6 +127,12 @@ def trained_spec(checkpoint: Path) -> dict[str, Any] | None:
     """The spec that a checkpoint was trained with, where it tells."""
     spec = read_checkpoint(checkpoint, "export.checkpoint", mmap=zipfile.is_zipfile(checkpoint)).get("spec")
     return spec if isinstance(spec, dict) else None
+
+
+def _parent_run(session: Session) -> str | None:
+    """The run that the caller names, else the one that the checkpoint lies in."""
+    told = (session.provenance.get("parent") or {}).get("run_id")
+    return told or run_of(Path(session.spec["export"]["checkpoint"]))
 
 
 def run_of(checkpoint: Path) -> str | None:

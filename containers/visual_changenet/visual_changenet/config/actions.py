@@ -76,6 +76,7 @@ def _classify() -> tuple[Action, ...]:
     unused = _pairs("test_dataset infer_dataset quant_calibration_dataset")
     train = (*GLOBALS, "wandb", "model", "dataset.classify", "train")
     scored = (*_CLASSIFY_NETWORK, *_CLASSIFY_INPUT, *_COMPUTE)
+    proven = _pairs("validation_dataset")  # an export is compared with its checkpoint on pairs
     calibrated = _pairs("train_dataset validation_dataset quant_calibration_dataset")
     engine = (*GLOBALS, *_BACKBONE_TYPE, *_pairs("batch_size quant_calibration_dataset"), *_CLASSIFY_SHAPE)
     table: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
@@ -92,7 +93,7 @@ def _classify() -> tuple[Action, ...]:
             (*scored, *_pairs("infer_dataset"), "inference"),
             ("inference.trt_engine",),
         ),
-        ("export", "export", (*_CLASSIFY_NETWORK, *_CLASSIFY_SHAPE, "train.threads", "export"), ()),
+        ("export", "export", (*_CLASSIFY_NETWORK, *_CLASSIFY_INPUT, *proven, "train.threads", "export"), ()),
         ("quantize", "quantize", (*scored, *calibrated, "quantize"), ("train.device",)),
         ("gen_trt_engine", "gen_trt_engine", (*engine, "gen_trt_engine"), ()),
         (
@@ -116,13 +117,14 @@ def _segment() -> tuple[Action, ...]:
     train = (*GLOBALS, "wandb", *_NETWORK, "dataset.segment", "train")
     scored = (*_SEGMENT_NETWORK, *_SEGMENT_INPUT, *_COMPUTE)
     tested, predicted = _folders("validation_split test_split"), _folders("test_split predict_split")
+    proven = _folders("validation_split")
     calibrated = _folders("train_split validation_split quant_calibration_dataset")
     engine = (*GLOBALS, *_BACKBONE_TYPE, *_folders("batch_size quant_calibration_dataset"), *_SEGMENT_SHAPE)
     table: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("train", "train", train, (*unused, "train.classify")),
         ("evaluate", "evaluate", (*scored, *tested, "evaluate"), ("evaluate.trt_engine",)),
         ("inference", "inference", (*scored, *predicted, "inference"), ("inference.trt_engine",)),
-        ("export", "export", (*_SEGMENT_NETWORK, *_SEGMENT_SHAPE, "train.threads", "export"), ()),
+        ("export", "export", (*_SEGMENT_NETWORK, *_SEGMENT_INPUT, *proven, "train.threads", "export"), ()),
         ("quantize", "quantize", (*scored, *calibrated, "quantize"), ("train.device",)),
         ("gen_trt_engine", "gen_trt_engine", (*engine, "gen_trt_engine"), ()),
         ("trt_evaluate", "evaluate", (*_SEGMENT_ENGINE, *tested, "evaluate"), ("evaluate.checkpoint",)),
