@@ -498,7 +498,7 @@ def test_an_export_is_shown_with_its_files_and_leads_to_the_next_action(app: typ
     said = CliRunner().invoke(app, [str(results)], catch_exceptions=False)
     assert said.exit_code == 0
     assert "model.onnx" in said.stdout
-    assert "next: skillrun visual_changenet gen_trt_engine --parent" in said.stderr
+    assert "next: skillrun visual_changenet evaluate --parent" in said.stderr
 
 
 def test_a_running_parent_is_shown_but_not_taken(hostile_dir: Path) -> None:

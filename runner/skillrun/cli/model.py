@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skillrun.cli import predict
 from skillrun.cli.options import Json, Offline, Workspace
 from skillrun.cli.output import Output
 
@@ -98,6 +99,7 @@ def group(model: str) -> typer.Typer:
             app.command(f"segment_{action}", help=f"{words} (segment)", hidden=True)(
                 _action_command(model, f"segment_{action}")
             )
+    app.command("predict")(predict.command(model))
     _inspect_commands(app, model)
     return app
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skillrun.lineage.candidates import Candidate, candidates
 from skillrun.lineage.data import told
 from skillrun.lineage.folders import Parent, find_parent
-from skillrun.lineage.functions import Context, infer
+from skillrun.lineage.functions import Context, infer, model_of
 from skillrun.lineage.geometry import Contradiction, contradictions, inherited, refuse_contradictions
 from skillrun.lineage.pick import Explanation, ParentCheckpoint, explain, pick_checkpoint
 from skillrun.lineage.takeover import Wish, add_files, add_outputs, add_recorded, check_asked
@@ -28,6 +28,7 @@ __all__ = [
     "find_parent",
     "infer",
     "inherited",
+    "model_of",
     "pick_checkpoint",
     "refuse_contradictions",
     "told",

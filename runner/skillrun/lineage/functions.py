@@ -12,7 +12,7 @@ from pathlib import Path
 from skillrun.errors import NotFoundError, UsageError
 from skillrun.inference_functions import INFERENCE_FUNCTIONS
 from skillrun.lineage.candidates import model_files, seen
-from skillrun.lineage.folders import Parent
+from skillrun.lineage.folders import Parent, find_parent
 from skillrun.lineage.pick import pick_checkpoint
 from skillrun.tao.checkpoints import checkpoints_in
 
@@ -55,6 +55,22 @@ class Context:
     encryption_key: str | None = None
     trial: Path | None = None
     resume_from: Path | None = None
+
+
+def model_of(reference: str, root: Path, pick: str = "best") -> Path:
+    """The file to predict with: the named file itself, or the model that a run made or read.
+
+    Args:
+        reference: path of a file, or a parent as ``find_parent`` takes it.
+
+    Raises:
+        NotFoundError, UsageError, ConflictError: no such run or file, none that can be told, or it still runs.
+    """
+    file = Path(reference).expanduser()
+    if file.is_file():
+        return file.absolute()
+    found = infer("parent_model", Context(root, "inference.checkpoint", find_parent(reference, root), pick))
+    return Path(str(found))
 
 
 def infer(name: str, context: Context) -> Value:

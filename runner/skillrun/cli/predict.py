@@ -1,0 +1,51 @@
+"""``skillrun <model> predict``: one pair, or two folders, by a run's model or a model file, here and now."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skillrun.cli.options import Json, Workspace
+
+Model = Annotated[str, typer.Option("--model", metavar="RUN|FILE", help="A run, or a checkpoint, ONNX file or engine.")]
+Golden = Annotated[Path, typer.Option("--golden", metavar="IMG|DIR", help="Golden image, or a folder of them.")]
+Test = Annotated[Path, typer.Option("--test", metavar="IMG|DIR", help="Test image, or a folder with the same names.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for masks and pictures.")]
+Margin = Annotated[
+    float | None, typer.Option("--margin", help="A score above it is a defect (default: as the model was made).")
+]
+Pick = Annotated[str, typer.Option("--pick", help="Which checkpoint of a training: best, last, epoch=N, step=N.")]
+
+
+def command(name: str) -> Any:
+    """The command of one model; its own program answers, so that nothing heavy is loaded for anything else."""
+
+    def predict(
+        model: Model,
+        golden: Golden,
+        test: Test,
+        out: Out = None,
+        margin: Margin = None,
+        pick: Pick = "best",
+        json: Json = False,
+        workspace: Workspace = None,
+    ) -> None:
+        """Compare a test image with its golden image: score, decision, mask and picture."""
+        from skillrun.backends.local import find_command
+        from skillrun.lineage import model_of
+        from skillrun.runfolder import workspace as resolve
+
+        words = [find_command(name), "predict", "--model", str(model_of(model, resolve(workspace), pick))]
+        words += ["--golden", str(golden), "--test", str(test)]
+        words += ["--out", str(out)] if out else []
+        words += ["--margin", f"{margin!r}"] if margin is not None else []
+        words += ["--json"] if json else []
+        done = subprocess.run(words, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False)
+        if done.returncode != 0:
+            raise typer.Exit(done.returncode)
+
+    return predict
