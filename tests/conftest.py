@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# The import mode of the suite puts no folder of tests on the path; servers that several folders use are plugins.
+sys.path.insert(0, str(Path(__file__).parent))
+pytest_plugins = ["hub_server"]
 
 # Tests that leave the backend open mean this host, also where an engine runs; those of other backends name theirs.
 os.environ.setdefault("SKILLRUN_BACKEND", "local")

@@ -35,6 +35,7 @@ from skillrun.watch import status
 IMAGE = "skillrun-tao-standin:ci"
 TEST_LABEL = "skillrun.test"
 MODEL = "visual_changenet"
+NO_WEIGHTS = "pretrained_backbone="
 PROGRAM = Path(__file__).with_name("tao_standin.py")
 DOCKERFILE = """
 FROM {base}
@@ -323,7 +324,7 @@ def test_a_backbone_is_one_file_at_the_documented_place(desk: Desk) -> None:
 
 
 def test_without_image_it_is_the_published_one_and_only_in_a_container(desk: Desk) -> None:
-    words = (MODEL, "train", "--no-automl", *desk.data(), "--container", "tao", "--gpus", "none", "--json")
+    words = (MODEL, "train", "--no-automl", *desk.data(), "--container", "tao", "--gpus", "none", "--json", NO_WEIGHTS)
     plan = answer(desk.skillrun(*words, "--dry-run"))["plan"]
     assert (plan["backend"], plan["image"]) == ("docker", resolve("tao_toolkit.pyt").reference)
     assert plan["argv"] == ["visual_changenet", "train", "-e", "/skillrun/run/spec.container.yaml"]
@@ -336,7 +337,7 @@ def test_an_image_that_is_not_here_and_can_not_be_fetched_says_how_to_bring_it(
     published = resolve("tao_toolkit.pyt").reference
     if find(engine, published) is not None:
         pytest.skip("the published image is here")
-    words = (MODEL, "train", "--no-automl", *desk.data(), "--container", "tao", "--gpus", "none", "--json")
+    words = (MODEL, "train", "--no-automl", *desk.data(), "--container", "tao", "--gpus", "none", "--json", NO_WEIGHTS)
     begin, before = time.monotonic(), sorted(list_runs(desk.folder), key=str)
     error = complaint(desk.skillrun(*words, "--backend", "docker", "--pull", "never"), 5)
     assert error["code"] == "E_IMAGE_MISSING" and "docker load" in error["fix"]

@@ -11,179 +11,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 
 import pytest
 
+from hub_server import COMMIT, GATED, REPO, URI, Hub, content, sha256
 from skillrun import staging
-from skillrun.errors import BackendError, CredentialsError, NotFoundError, PreflightError, SkillrunError, UsageError
+from skillrun.errors import BackendError, CredentialsError, NotFoundError, SkillrunError, UsageError
 from skillrun.staging import Progress, Staged, sources, store, transfer
 from skillrun.staging.sources import HubFile, LocalFile, WebFile, parse
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-REPO = "org/radio"
-URI = f"hf://{REPO}/model.safetensors"
-GATED = {"X-Error-Code": "GatedRepo"}
-
-
-def content(size: int, seed: bytes = b"a") -> bytes:
-    """Bytes that differ everywhere, the same at every call."""
-    return hashlib.shake_256(seed).digest(size)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@dataclass
-class Seen:
-    """One request: the place is ``hub`` or ``cdn``."""
-
-    place: str
-    method: str
-    path: str
-    headers: Message
-
-
-@dataclass
-class Hub:
-    """What the server has, and how it misbehaves; lists are used up, one entry a request.
-
-    Attributes:
-        refusals: status and headers of the next answers of any kind.
-        cdn_refusals: of the next answers that would carry bytes.
-        cuts: after how many bytes of an answer the connection drops.
-        drip_s: pause after every block of 256 KiB; ``held`` is set when the first bytes are out.
-    """
-
-    data: bytes = content(3 << 20)
-    etag: str | None = None
-    ranges: bool = True
-    lies: bytes | None = None
-    drip_s: float = 0.0
-    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    cdn_refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
-    after_cut: Callable[[], None] = lambda: None
-    seen: list[Seen] = field(default_factory=list)
-    url: str = ""
-    cdn_url: str = ""
-    started: Event = field(default_factory=Event)
-
-    @property
-    def name(self) -> str:
-        """What the server calls the content."""
-        return self.etag if self.etag is not None else sha256(self.data)
-
-    def asked(self, place: str, method: str = "GET") -> list[Seen]:
-        return [one for one in self.seen if (one.place, one.method) == (place, method)]
-
-    def ranges_asked(self) -> list[str | None]:
-        return [one.headers.get("Range") for one in self.asked("cdn")]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Hub paths are ``/org/repo/resolve/revision/file``; everything else carries bytes."""
-
-    protocol_version = "HTTP/1.1"
-    hub: Hub
-    place: str
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silence."""
-
-    def do_HEAD(self) -> None:
-        self._answer("HEAD")
-
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def _answer(self, method: str) -> None:
-        hub = self.hub
-        if self.path.startswith("/api/"):  # what the hub's library asks on its own, once a day
-            self._head(404, {"Content-Length": "0"})
-            return
-        hub.seen.append(Seen(self.place, method, self.path, self.headers))
-        bytes_here = self.place == "cdn"
-        queue = hub.cdn_refusals if bytes_here and hub.cdn_refusals else hub.refusals
-        if queue:
-            status, headers = queue.pop(0)
-            self._head(status, {"Content-Length": "0", **headers})
-        elif bytes_here:
-            self._bytes()
-        else:
-            linked = {"X-Linked-Etag": f'"{hub.name}"', "X-Linked-Size": str(len(hub.data))}
-            named = {"X-Repo-Commit": COMMIT, "ETag": '"pointer"', "Accept-Ranges": "bytes", **linked}
-            self._head(302, {**named, "Location": f"{hub.cdn_url}/blobs/{hub.name}?sig=1", "Content-Length": "0"})
-
-    def _head(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def _bytes(self) -> None:
-        hub = self.hub
-        data, etag, start = hub.lies or hub.data, f'"{hub.name}"', 0
-        if self.headers.get("If-None-Match") == etag:
-            self._head(304, {"ETag": etag})
-            return
-        wanted = self.headers.get("Range") if self.headers.get("If-Range") in (None, etag) else None
-        if wanted and hub.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-        if start >= len(data):
-            self._head(416, {"Content-Range": f"bytes */{len(data)}", "Content-Length": "0"})
-            return
-        named = {"ETag": etag} if hub.name else {}
-        there = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-        self._head(206 if start else 200, {**named, **there, "Content-Length": str(len(data) - start)})
-        self._send(data[start:])
-
-    def _send(self, data: bytes) -> None:
-        cut = self.hub.cuts.pop(0) if self.hub.cuts else None
-        out = data if cut is None else data[:cut]
-        try:
-            for offset in range(0, len(out), 1 << 18):
-                self.wfile.write(out[offset : offset + (1 << 18)])
-                self.hub.started.set()
-                time.sleep(self.hub.drip_s)
-        except OSError:  # the client was killed
-            self.close_connection = True
-            return
-        if cut is not None:
-            self.hub.after_cut()
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def hub(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub and its CDN, on two ports; the environment of this process points there, without a token."""
-    from huggingface_hub import close_session, constants
-
-    found, servers = Hub(), []
-    for place in ("hub", "cdn"):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": found, "place": place}))
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        servers.append(server)
-    found.url, found.cdn_url = (f"http://127.0.0.1:{server.server_port}" for server in servers)
-    monkeypatch.setattr(staging, "WAITS_S", (0.01, 0.02, 0.03))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(workspace / "no-token"))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", found.url)
-    monkeypatch.setenv("HF_HOME", str(workspace / "hf"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield found
-    close_session()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def fetch(source: str = URI, *, offline: bool = False) -> Staged:
@@ -235,15 +72,12 @@ def test_every_form_of_a_source_is_recognised(
         ("hf://only", UsageError, "E_STAGE_SOURCE"),
         ("hf://o/r/../../x", UsageError, "E_STAGE_SOURCE"),
         ("hf://o/r/w@", UsageError, "E_STAGE_SOURCE"),
-        ("ftp://host/x", UsageError, "E_STAGE_SOURCE"),
         ("https://host:port/x", UsageError, "E_STAGE_SOURCE"),
         ("https:///x", UsageError, "E_STAGE_SOURCE"),
         ("models/w.safetensors", NotFoundError, "E_STAGE_FILE"),
         ("./o/r", NotFoundError, "E_STAGE_FILE"),
         ("/", NotFoundError, "E_STAGE_FILE"),
         ("x" * 5000, NotFoundError, "E_STAGE_FILE"),
-        ("ngc://nvidia/tao/radio:v1", CredentialsError, "E_STAGE_NGC"),
-        ("s3://bucket/a b", PreflightError, "E_STAGE_S3"),
     ],
 )
 def test_what_can_not_be_staged_says_what_to_type(text: str, kind: type[SkillrunError], code: str) -> None:
@@ -306,6 +140,27 @@ def test_a_file_arrives_verified_at_a_pinned_commit_and_only_once(hub: Hub, monk
     before = len(hub.seen)
     assert fetch(f"{URI}@{COMMIT}").path == staged.path
     assert len(hub.seen) == before, "a commit that is here needs no question"
+
+
+def test_what_a_plan_brought_is_found_without_a_network_by_the_name_that_was_asked_for(hub: Hub) -> None:
+    pinned = staging.pin(REPO, show=lambda event: None)
+    assert (pinned.source, pinned.asked) == (f"{URI}@{COMMIT}", URI)
+    assert refusal(offline=True).code == "E_STAGE_OFFLINE", "a pin alone brings nothing"
+    staging.bring(pinned, show=lambda event: None)
+    assert len(hub.asked("cdn")) == 1
+    before = len(hub.seen)
+    assert fetch(REPO, offline=True).path == pinned.path
+    assert staging.pin(REPO, offline=True, show=lambda event: None) == pinned
+    assert len(hub.seen) == before
+
+
+def test_an_old_plan_does_not_turn_a_branch_back(hub: Hub) -> None:
+    old = staging.pin(REPO, show=lambda event: None)
+    staging.bring(old, show=lambda event: None)
+    hub.data = content(2 << 20, b"new")
+    new = fetch()
+    staging.bring(old, show=lambda event: None)
+    assert fetch(offline=True) == new
 
 
 def test_the_same_content_at_another_revision_is_not_fetched_again(hub: Hub) -> None:
@@ -564,25 +419,48 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     return out, err
 
 
-def test_a_killed_process_is_continued_by_the_next(hub: Hub) -> None:
-    hub.data, hub.drip_s = content(40 << 20), 0.02
-    first = started(URI)
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "the process ended before its time"
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+def large(size: int) -> bytes:
+    """Quickly made, with a period that is no multiple of any block: bytes at a wrong offset are wrong bytes."""
+    block = content((1 << 20) + 7)
+    return (block * (size // len(block) + 1))[:size]
+
+
+def killed_on_the_way(hub: Hub, after: int) -> int:
+    """Kill -9 a process that has more than ``after`` bytes; returns how many it left."""
+    process = started(URI)
     try:
-        part, deadline = part_of(URI), time.monotonic() + 60
-        while part.size < 8 << 20 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        first.send_signal(signal.SIGKILL)
+        wait_until(lambda: part_of(URI).size > after, process)
+        process.send_signal(signal.SIGKILL)
     finally:
-        first.kill()
-        first.communicate()
-    arrived = part.size
-    assert 8 << 20 <= arrived < 40 << 20
-    hub.drip_s = 0
-    out, err = ended(started("--json", URI))
-    staged = json.loads(out)
-    assert staged["sha256"] == sha256(hub.data) == sha256(Path(staged["path"]).read_bytes())
-    assert hub.ranges_asked() == [None, f"bytes={arrived}-"]
-    assert "checking" in err
+        process.kill()
+        process.communicate()
+    return part_of(URI).size
+
+
+def test_of_400_mb_a_killed_process_leaves_what_one_of_two_next_ones_completes(hub: Hub) -> None:
+    hub.data = large(400_000_000)
+    hub.etag = sha256(hub.data)
+    hub.hold_at = 250_000_000
+    arrived = killed_on_the_way(hub, 150_000_000)
+    assert 150_000_000 < arrived < 260_000_000, "killed while bytes arrive"
+    hub.freed.set()
+    both = [started("--json", URI) for _ in range(2)]
+    answers = [ended(process) for process in both]
+    staged = [json.loads(out) for out, _ in answers]
+    with Path(staged[0]["path"]).open("rb") as stream:
+        assert hashlib.file_digest(stream, "sha256").hexdigest() == hub.etag
+    assert staged[0] == staged[1]
+    assert staged[0]["sha256"] == hub.etag
+    assert hub.ranges_asked() == [None, f"bytes={arrived}-"], "the second of the two fetched nothing"
+    assert "checking" in "".join(err for _, err in answers)
     assert leftovers() == []
 
 
