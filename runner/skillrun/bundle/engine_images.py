@@ -88,6 +88,18 @@ def is_there(client: DockerClient, image: Image) -> bool:
     return images.find(client, image.name) == image.image_id
 
 
+def _send(client: DockerClient, blocks: Iterable[bytes]) -> None:
+    """Send an image, and read the answer to its end: a connection that is left in the middle stays open."""
+    from docker.errors import ImageLoadError
+
+    refused = ""
+    api = cast(Any, client.api)  # whose types know files only; blocks go as they come
+    for said in api.load_image(blocks):
+        refused = refused or str(said.get("errorDetail", {}).get("message", ""))
+    if refused:
+        raise ImageLoadError(refused)
+
+
 def load(client: DockerClient, image: Image, blocks: Iterable[bytes]) -> str:
     """Give a saved image to an engine, as ``docker load`` does.
 
@@ -98,7 +110,7 @@ def load(client: DockerClient, image: Image, blocks: Iterable[bytes]) -> str:
         BackendError: E_DOCKER_ANSWER, the engine refused or broke off; E_BUNDLE_IMAGE, it has something else now.
     """
     with _patient(client), _still_there(image.name), answering():
-        client.images.load(cast(Any, blocks))  # docker's types know files only; blocks are sent as they come
+        _send(client, blocks)
     about = images.inspect(client, image.name)
     if about is None or (about["Id"] != image.image_id and _layers(about) != image.layers):
         has = about["Id"] if about else "nothing"
