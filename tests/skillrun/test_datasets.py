@@ -142,7 +142,7 @@ def test_a_source_that_the_action_does_not_read_is_refused(tmp_path: Path) -> No
 
 def test_an_action_without_data_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        resolve_sources(rules("export"), DataSources(eval_dataset=tmp_path))
+        resolve_sources([], DataSources(eval_dataset=tmp_path))
     assert caught.value.fix == "give no data set"
 
 

@@ -11,6 +11,7 @@ import pytest
 from skillrun import __version__, bank, images
 from skillrun.errors import NotFoundError, UsageError
 from skillrun.image_context import download_command, sources
+from visual_changenet.version import VERSION
 
 ROOT = bank.bank_root()
 FOLDER = ROOT / "containers" / "visual_changenet"
@@ -32,8 +33,15 @@ def _extras() -> dict[str, list[str]]:
     return parsed
 
 
-def test_the_training_image_installs_the_train_extra_and_what_the_package_imports() -> None:
-    assert _requirements("train") == _names(_extras()["train"]) | PACKAGE_NEEDS
+def test_the_training_image_installs_what_the_package_imports() -> None:
+    extras = _extras()
+    exported = {"onnx", "onnxruntime"}  # of the extra deploy; its exporter of other opsets is not used
+    assert _requirements("train") == _names([*extras["train"], *extras["quantize"]]) | exported | PACKAGE_NEEDS
+
+
+def test_both_packages_have_one_version() -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert stated == VERSION
 
 
 def test_the_deploy_image_installs_the_gpu_extra_and_no_torch() -> None:

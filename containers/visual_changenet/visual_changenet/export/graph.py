@@ -8,7 +8,6 @@ becomes GridSample, an operator of ONNX since opset 16; no plugin is needed.
 from __future__ import annotations
 
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from visual_changenet.errors import RunError, SpecError
 from visual_changenet.export.target import Target
 from visual_changenet.models import EuclideanClassifier, Network
 from visual_changenet.runtime.card import METADATA_KEY, Card, Lights
+from visual_changenet.version import VERSION
 
 try:
     import onnx
@@ -67,7 +67,7 @@ def make_card(
         precision="fp32",
         spec_sha256=spec_sha256,
         parent_run=parent_run,
-        package_version=version("skillrun"),
+        package_version=VERSION,
     )
 
 
