@@ -5,18 +5,17 @@ Texts of the client and the server are not repeated: they can hold addresses wit
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from skillrun import staging
-from skillrun.errors import BackendError, CredentialsError, NotFoundError, PreflightError, SkillrunError, UsageError
-from skillrun.staging import store
+from skillrun.errors import BackendError, CredentialsError, NotFoundError, SkillrunError, UsageError
+from skillrun.staging import patience, store
 from skillrun.staging.refusals import TryAgain
 
 T = TypeVar("T")
@@ -140,40 +139,13 @@ def unreachable(address: str, why: str) -> BackendError:
     )
 
 
-@contextmanager
-def as_cache_trouble(path: Path) -> Iterator[None]:
+def as_cache_trouble(path: Path) -> AbstractContextManager[None]:
     """A refusal of this host's file system as an error with a fix."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise store.disk_full(path, 0) from error
-        raise PreflightError(
-            "E_REMOTE_CACHE",
-            f"the data cache {str(path)!r} can not be used: {error.strerror or error}",
-            "choose another with SKILLRUN_CACHE=DIR, or change its permissions",
-        ) from error
+    return store.as_cache_trouble(path, "E_REMOTE_CACHE", "the data cache")
 
 
 def patiently(
     attempt: Callable[[], T], progress: Callable[[], int], pause: Callable[[float, SkillrunError], None]
 ) -> T:
-    """Repeat while tries bring new bytes, and a few times more.
-
-    Args:
-        attempt: raises TryAgain where the same may succeed later.
-        progress: bytes so far; more than at any earlier time start the waits anew.
-        pause: waits so many seconds, and may tell why.
-    """
-    waits, most = iter(staging.WAITS_S), progress()
-    while True:
-        try:
-            return attempt()
-        except TryAgain as turn:
-            if progress() > most:
-                most, waits = progress(), iter(staging.WAITS_S)
-            own = next(waits, None)
-            if own is None:
-                raise turn.error from turn
-            wait, error = own if turn.after_s is None else turn.after_s, turn.error
-        pause(wait, error)
+    """As `skillrun.staging.patience.patiently`, with the waits of staging."""
+    return patience.patiently(attempt, progress, pause, staging.WAITS_S)

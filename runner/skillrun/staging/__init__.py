@@ -9,27 +9,25 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from skillrun.errors import NotFoundError, PreflightError
+from skillrun.errors import NotFoundError, PreflightError, SkillrunError
 from skillrun.progress import Progress
 from skillrun.staging import store
-from skillrun.staging.refusals import TryAgain
+from skillrun.staging.patience import patiently
 from skillrun.staging.sources import CatalogueFile, HubFile, LocalFile, StoreFile, WebFile, parse
 from skillrun.staging.store import Kept
 from skillrun.staging.transfer import Part, Remote, receive
 
 __all__ = ["Progress", "Staged", "bring", "offline_asked", "pin", "stage"]
 
-T = TypeVar("T")
-
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # between tries that bring no new byte
 QUESTION_WAITS_S = (0.5, 1.0)  # where nothing but a question would be lost
-LONGEST_ASKED_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,9 @@ def _brought(root: Path, wanted: HubFile | WebFile | CatalogueFile, show: Callab
             from skillrun.staging.clients import from_catalogue
 
             return store.recall(root, wanted.text) or from_catalogue(wanted, root, show)
-        return _patiently(lambda: _fetch(root, wanted, part, show), lambda: part.size, show, WAITS_S)
+        return patiently(
+            lambda: _fetch(root, wanted, part, show), lambda: part.size, partial(_pause, show, part), WAITS_S
+        )
 
 
 def pin(source: str, *, offline: bool = False, show: Callable[[Progress], None]) -> Staged:
@@ -149,7 +149,7 @@ def _declared(source: HubFile, show: Callable[[Progress], None]) -> Kept | None:
     """What the hub says of a file; None where it declares no hash."""
     from skillrun.staging import hub
 
-    remote = _patiently(lambda: hub.describe(source), lambda: 0, show, QUESTION_WAITS_S)
+    remote = patiently(lambda: hub.describe(source), int, partial(_pause, show, None), QUESTION_WAITS_S)
     if remote.sha256 is None or remote.size is None:
         return None
     return _kept(source, remote, remote.sha256, remote.size)
@@ -220,28 +220,6 @@ def _remember(root: Path, source: HubFile | WebFile, kept: Kept) -> None:
         store.remember(root, HubFile(source.repo, source.file, kept.revision).text, kept)
 
 
-def _patiently(
-    attempt: Callable[[], T],
-    size: Callable[[], int],
-    show: Callable[[Progress], None],
-    pauses_s: Sequence[float],
-) -> T:
-    """Repeat while tries bring new bytes, and a few times more; raises the last try's error."""
-    waits, most = iter(pauses_s), size()
-    while True:
-        try:
-            return attempt()
-        except TryAgain as turn:
-            if size() > most:
-                most, waits = size(), iter(pauses_s)
-            wait = _next_wait(waits, turn)
-            show(Progress(f"{turn.error.message}; next try in {wait:.0f} s", size(), 0))
-        time.sleep(wait)
-
-
-def _next_wait(waits: Iterator[float], turn: TryAgain) -> float:
-    """Seconds: what the server asks for, else a growing wait. Raises the error where patience has ended."""
-    own = next(waits, None)
-    if own is None or (turn.after_s or 0) > LONGEST_ASKED_WAIT_S:
-        raise turn.error from turn
-    return own if turn.after_s is None else turn.after_s
+def _pause(show: Callable[[Progress], None], part: Part | None, wait: float, error: SkillrunError) -> None:
+    show(Progress(f"{error.message}; next try in {wait:.0f} s", part.size if part else 0, 0))
+    time.sleep(wait)

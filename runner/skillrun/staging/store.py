@@ -53,7 +53,7 @@ def folder() -> Path:
 
 
 @contextmanager
-def as_cache_trouble(path: Path) -> Iterator[None]:
+def as_cache_trouble(path: Path, code: str = "E_STAGE_CACHE", cache: str = "the weights' cache") -> Iterator[None]:
     """A refusal of the file system as an error with a fix."""
     try:
         yield
@@ -61,8 +61,8 @@ def as_cache_trouble(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(path, 0) from error
         raise PreflightError(
-            "E_STAGE_CACHE",
-            f"the weights' cache {str(path)!r} can not be used: {error.strerror or error}",
+            code,
+            f"{cache} {str(path)!r} can not be used: {error.strerror or error}",
             "choose another with SKILLRUN_CACHE=DIR, or change its permissions",
         ) from error
 
