@@ -20,6 +20,8 @@ from skillrun.plan import Mount
 RUN = PurePosixPath("/skillrun/run")
 OUTPUTS = PurePosixPath("/skillrun/out")
 INPUTS = PurePosixPath("/data")
+# An engine is read together with the file beside it that says what it was built from and for.
+ENGINE, SIDECAR = ".engine", ".json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ def container_layout(
             target = f"{target}/{_plain(Path(path).name)}"
         paths[key] = target
         mounts.append(Mount(source=path, target=target, read_only=True, kind=kind))
+        if path.endswith(ENGINE) and Path(path + SIDECAR).is_file():
+            sidecar = Mount(source=path + SIDECAR, target=target + SIDECAR, read_only=True, kind="file")
+            mounts.append(sidecar)
     return Layout(tuple(mounts), paths)
 
 

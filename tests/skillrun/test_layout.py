@@ -130,3 +130,16 @@ def test_any_path_comes_back_as_it_was(found: list[str]) -> None:
     for key, path in zip((CSV, IMAGES, VALIDATION), found, strict=True):
         assert sources[made.paths[key]] == path
         assert to_host(made.paths[key], made.mounts) == path
+
+
+def test_an_engine_is_mounted_with_the_file_beside_it(hostile_dir: Path) -> None:
+    engine = hostile_dir / "model.engine"
+    engine.write_bytes(b"engine")
+    (hostile_dir / "model.engine.json").write_text("{}", encoding="utf-8")
+    keys = {"evaluate.trt_engine": ("file", "in")}
+    found = container_layout(keys, {"evaluate": {"trt_engine": str(engine)}}, hostile_dir / "run")
+    place = found.paths["evaluate.trt_engine"]
+    assert [(mount.source, mount.target) for mount in found.mounts[1:]] == [
+        (str(engine), place),
+        (f"{engine}.json", f"{place}.json"),
+    ]

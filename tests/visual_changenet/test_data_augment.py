@@ -12,7 +12,8 @@ from visual_changenet.data.augment import Augmenter, Draw
 from visual_changenet.data.colour import ColourChange
 from visual_changenet.data.images import Pixels
 from visual_changenet.data.moves import Move, Window
-from visual_changenet.data.order import EpochSampler, Place, random_of
+from visual_changenet.data.order import EpochSampler
+from visual_changenet.data.place import Place, random_of
 
 
 def smooth(shape: tuple[int, int] = (64, 64)) -> Pixels:

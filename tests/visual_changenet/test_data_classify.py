@@ -16,7 +16,7 @@ from visual_changenet.data.augment import Augmenter, Draw
 from visual_changenet.data.classify import ClassifyDataset
 from visual_changenet.data.loaders import eval_loader, sampling_weights, train_loader
 from visual_changenet.data.moves import Move, Window
-from visual_changenet.data.order import Place
+from visual_changenet.data.place import Place
 from visual_changenet.errors import DataInvalidError
 
 

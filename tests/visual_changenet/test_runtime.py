@@ -102,7 +102,8 @@ def test_files_that_are_no_model_of_ours_are_refused_by_name(hostile_dir: Path) 
     assert isinstance(refused(hostile_dir / "none.onnx"), MissingFileError)
     engine = hostile_dir / "model.engine"
     engine.write_bytes(b"ftrt" + bytes(100))
-    assert isinstance(refused(engine), SpecError)
+    assert refused(engine).code == "E_ENGINE_SIDECAR"
+    assert isinstance(refused(engine.rename(hostile_dir / "model.plan")), SpecError)
     assert refused(write(hostile_dir / "foreign.onnx", "batch", None)).code == "E_ONNX_FOREIGN"
     assert refused(write(hostile_dir / "card.onnx", "batch", '{"task": "classify"}')).code == "E_CARD_INVALID"
     assert refused(write(hostile_dir / "size.onnx", "batch", CARD.to_json(), (4, 4))).code == "E_ONNX_FOREIGN"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from visual_changenet.losses import IGNORED
+import numpy as np
+from numpy.typing import NDArray
+
+from visual_changenet.data.masks import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -35,7 +38,7 @@ def mask_scores(confusion: NDArray[np.float64] | Tensor) -> dict[str, float]:
     Args:
         confusion: (n, n) counts, truth in rows, prediction in columns.
     """
-    counts = np.asarray(confusion.cpu() if isinstance(confusion, torch.Tensor) else confusion, np.float64)
+    counts = np.asarray(confusion if isinstance(confusion, np.ndarray) else confusion.cpu(), np.float64)
     hits, truth, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     recall, precision = hits / (truth + EPS), hits / (called + EPS)
     scores = {

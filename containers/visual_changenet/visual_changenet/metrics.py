@@ -37,15 +37,11 @@ def ranking_metrics(scores: Scores, targets: Targets) -> dict[str, float]:
     defects = int((targets == 1).sum())
     if defects == 0 or defects == len(targets):
         return {}
-    import torch
-    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
-    # Ranks keep order and ties and lie in 0..1, where torchmetrics does not squash them.
-    ranks = np.unique(scores, return_inverse=True)[1].astype(np.float64) / len(scores)
-    predicted, wanted = torch.from_numpy(ranks), torch.from_numpy(targets)
     return {
-        "average_precision": float(binary_average_precision(predicted, wanted)),
-        "auroc": float(binary_auroc(predicted, wanted)),
+        "average_precision": float(average_precision_score(targets == 1, scores)),
+        "auroc": float(roc_auc_score(targets == 1, scores)),
     }
 
 

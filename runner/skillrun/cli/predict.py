@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from skillrun.cli.options import Json, Workspace
+from skillrun.cli.output import Output
 
 Model = Annotated[str, typer.Option("--model", metavar="RUN|FILE", help="A run, or a checkpoint, ONNX file or engine.")]
 Golden = Annotated[Path, typer.Option("--golden", metavar="IMG|DIR", help="Golden image, or a folder of them.")]
@@ -44,8 +45,12 @@ def command(name: str) -> Any:
         words += ["--out", str(out)] if out else []
         words += ["--margin", f"{margin!r}"] if margin is not None else []
         words += ["--json"] if json else []
-        done = subprocess.run(words, env={**os.environ, "PYTHONUNBUFFERED": "1"}, check=False)
+        answered = subprocess.PIPE if json else None
+        done = subprocess.run(words, stdout=answered, text=True, encoding="utf-8", check=False)
         if done.returncode != 0:
             raise typer.Exit(done.returncode)
+        if json:
+            rows = [loads(line) for line in done.stdout.splitlines()]
+            Output(json).data({"predictions": rows}, "")
 
     return predict

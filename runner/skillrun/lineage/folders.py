@@ -17,6 +17,8 @@ from skillrun.tao.status import read_status
 from skillrun.watch import status
 
 RECORDED_SPEC = "experiment.yaml"
+# Where a workspace keeps its searches, and what says that a folder is one.
+STUDIES, STUDY_RECORD = "studies", "study.json"
 # Subfolders of a results folder in which an action leaves its files.
 _ACTION_FOLDERS = ("train", "export", "quantize", "gen_trt_engine")
 
@@ -105,7 +107,7 @@ class Parent:
 
 
 def find_parent(reference: str, root: Path) -> Parent:
-    """A run (id, unique beginning, folder, ``last``) or a results folder by path.
+    """A run (id, unique beginning, folder, ``last``), a search likewise, or a results folder by path.
 
     Args:
         root: the workspace.
@@ -116,7 +118,7 @@ def find_parent(reference: str, root: Path) -> Parent:
     try:
         return best_trial(Parent((run := find_run(reference, root)).path, run))
     except NotFoundError as error:
-        folder = _folder(reference)
+        folder = _folder(reference) or _study(reference, root)
         if folder is None:
             fix = f"skillrun runs list --workspace {shlex.quote(str(root))}, or name a results folder that exists"
             raise NotFoundError(error.code, error.message, fix) from error
@@ -131,6 +133,16 @@ def _folder(reference: str) -> Path | None:
         return None
 
 
+def _study(reference: str, root: Path) -> Path | None:
+    """The one search of a workspace whose id is or begins so."""
+    found = [path.parent for path in sorted((root / STUDIES).glob(f"*/{STUDY_RECORD}"))]
+    fitting = [path for path in found if reference and path.name.startswith(reference)]
+    if len(fitting) > 1 and reference not in [path.name for path in fitting]:
+        names = ", ".join(path.name for path in fitting[:5])
+        raise UsageError("E_STUDY_AMBIGUOUS", f"{reference!r} fits several studies: {names}", fitting[-1].name)
+    return next((path for path in fitting if path.name == reference), fitting[0] if fitting else None)
+
+
 def as_parent(given: Parent | RunFolder) -> Parent:
     """A parent from what callers hold."""
     return given if isinstance(given, Parent) else Parent(given.path, given)
@@ -140,9 +152,15 @@ def best_trial(parent: Parent) -> Parent:
     """The best trial of a search, by ``best_trial`` (a folder relative to the parent) in its result; else itself.
 
     Raises:
-        NotFoundError: that folder is gone; UsageError: it lies outside the parent.
+        NotFoundError: that folder is gone, or the search has none; UsageError: it lies outside the parent.
     """
     told: Any = parent.result.get("best_trial")
+    if not told and (parent.path / STUDY_RECORD).is_file():
+        raise NotFoundError(
+            "E_PARENT_TRIAL",
+            f"the search {parent.path.name} has no best trial (yet)",
+            f"skillrun automl resume {parent.path.name}, or name a trial's folder with --parent",
+        )
     if not isinstance(told, str) or not told:
         return parent
     folder = parent.path / told

@@ -106,17 +106,18 @@ def _parent_model(context: Context) -> str | None:
     """
     if context.parent is None:
         return None
-    kind, made = _kind(context.key), _made(context.parent)
+    kind, its = _kind(context.key), made(context.parent)
     if kind == "checkpoint" and context.key != ONLY_CHECKPOINT:
-        kind = made
-    if kind == "engine" and made == "onnx":
+        kind = its
+    if kind == "engine" and its == "onnx":
         kind = "onnx"
     if kind != "checkpoint":
         return str(_only_file(context.parent, kind, context.key))
     return str(pick_checkpoint(context.parent, context.pick).path)
 
 
-def _made(parent: Parent) -> str:
+def made(parent: Parent) -> str:
+    """What a parent offers: ``checkpoint``, ``onnx``, ``engine`` or ``quantized`` (a checkpoint of another kind)."""
     action = parent.action.removeprefix("segment_")
     if action == "quantize":
         return "onnx" if model_files(parent, "onnx") else "quantized"
@@ -168,7 +169,7 @@ def _parent_model_or_ptm(context: Context) -> str | None:
 def _parent_model_evaluate(context: Context) -> str | None:
     """An export that also built an engine is evaluated by it; every other parent by its own model."""
     parent = context.parent
-    if parent is not None and _made(parent) != "checkpoint" and model_files(parent, "engine"):
+    if parent is not None and made(parent) != "checkpoint" and model_files(parent, "engine"):
         return str(_only_file(parent, "engine", context.key))
     return _parent_model(context)
 

@@ -11,7 +11,7 @@ from skillrun.errors import UsageError
 from skillrun.inference_functions import NEW_FILES, PARENT_FILES
 from skillrun.lineage.data import add_data
 from skillrun.lineage.folders import Parent
-from skillrun.lineage.functions import Context, infer
+from skillrun.lineage.functions import Context, infer, made
 from skillrun.lineage.geometry import inherited, recorded, refuse_contradictions
 from skillrun.lineage.pick import ParentCheckpoint, pick_checkpoint
 from skillrun.spec import SpecBuilder, path_keys
@@ -79,14 +79,10 @@ def add_files(builder: SpecBuilder, wish: Wish, spec_params: Mapping[str, Any], 
         raise UsageError("E_PARENT_NOT_READ", f"{builder.action} reads no model of a parent", "leave out --parent")
     context = Context(results, parent=wish.parent, pick=wish.picked)
     values = {key: infer(name, replace(context, key=key)) for key, name in reads.items()}
-    chosen = None if _is_exported(values) else pick_checkpoint(wish.parent, wish.picked)
+    chosen = pick_checkpoint(wish.parent, wish.picked) if made(wish.parent) == "checkpoint" else None
     why = f" ({chosen.reason})" if chosen else ""
     builder.add(f"{wish.relation} {wish.parent.name}{why}", values)
     return _record(wish, chosen, str(next(iter(values.values()))))
-
-
-def _is_exported(values: Mapping[str, Any]) -> bool:
-    return all(Path(str(value)).suffix.lower() in (".onnx", ".engine", ".trt", ".plan") for value in values.values())
 
 
 def _record(wish: Wish, chosen: ParentCheckpoint | None, file: str) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from visual_changenet.actions.classify_sheet import worst_cases
+from visual_changenet.actions.scoring import Scorer
 from visual_changenet.actions.tables import write_table
 from visual_changenet.console import say
+from visual_changenet.data.batches import Batches
 from visual_changenet.data.classify import ClassifyDataset, Split
-from visual_changenet.data.loaders import eval_loader
-from visual_changenet.device import autocast
 from visual_changenet.events import Progress
 from visual_changenet.metrics import (
     Scores,
@@ -19,15 +18,12 @@ from visual_changenet.metrics import (
     inspection_metrics,
     ranking_metrics,
 )
-from visual_changenet.models import ClassifyNetwork
 from visual_changenet.session import Session
 
 LEADING = ("input_path", "golden_path", "label", "object_name")
 
 
-def score_rows(
-    session: Session, model: ClassifyNetwork, device: torch.device, split: Split
-) -> tuple[ClassifyDataset, Scores]:
+def score_rows(session: Session, scorer: Scorer, split: Split) -> tuple[ClassifyDataset, Scores]:
     """One score per CSV row, float64 (n,), in row order.
 
     Raises:
@@ -35,18 +31,15 @@ def score_rows(
     """
     data = session.spec["dataset"]["classify"]
     batch = session.spec[session.action].get("batch_size") or data["batch_size"]
-    loader = eval_loader(data, split, batch_size=batch, seed=session.spec["train"]["seed"], pin=device.type == "cuda")
-    progress = Progress(session.events, session.action, len(loader))
-    scores: list[torch.Tensor] = []
-    with torch.inference_mode(), autocast(session.spec, device):
-        for step, (test, golden, _) in enumerate(loader, 1):
-            output = model(test.to(device, non_blocking=True), golden.to(device, non_blocking=True))
-            scores.append(model.score(output).float())
-            progress.update(step, len(test))
-            session.check_interrupted()
-    dataset = loader.dataset
-    assert isinstance(dataset, ClassifyDataset)
-    return dataset, np.asarray(torch.cat(scores).double().cpu().numpy())
+    dataset = ClassifyDataset(data, split, session.spec["train"]["seed"])
+    batches = Batches(dataset.arrays, len(dataset), batch, data["workers"])
+    progress = Progress(session.events, session.action, len(batches))
+    scores = []
+    for step, (test, golden, _) in enumerate(batches, 1):
+        scores.append(scorer.scores(test, golden))
+        progress.update(step, len(test))
+        session.check_interrupted()
+    return dataset, np.concatenate(scores).astype(np.float64)
 
 
 def decision(score: float, margin: float) -> str:
@@ -63,9 +56,9 @@ def summary_line(documented: dict[str, float], count: int, margin: float) -> str
     )
 
 
-def evaluate_classify(session: Session, model: ClassifyNetwork, device: torch.device) -> None:
+def evaluate_classify(session: Session, scorer: Scorer) -> None:
     """Score ``test_dataset``; writes evaluate.csv, predictions.csv and worst_cases.png."""
-    dataset, scores = score_rows(session, model, device, "test")
+    dataset, scores = score_rows(session, scorer, "test")
     targets = np.asarray(dataset.targets(), np.int64)
     margin = float(session.spec["model"]["classify"]["eval_margin"])
     documented = decision_metrics(scores, targets, margin)
@@ -118,9 +111,9 @@ def _write_picture(session: Session, dataset: ClassifyDataset, scores: Scores, t
     session.add_artifact(picture, "picture")
 
 
-def infer_classify(session: Session, model: ClassifyNetwork, device: torch.device) -> None:
+def infer_classify(session: Session, scorer: Scorer) -> None:
     """Score ``infer_dataset``; writes inference.csv: all columns and siamese_score, in the order of the input."""
-    dataset, scores = score_rows(session, model, device, "infer")
+    dataset, scores = score_rows(session, scorer, "infer")
     write_table(
         session,
         session.results_dir / "inference.csv",

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from visual_changenet.data.classify import ClassifyDataset
-from visual_changenet.data.transforms import combine
+from visual_changenet.data.pixels import combine
 from visual_changenet.metrics import Scores, Targets
 
 LIMIT = 24

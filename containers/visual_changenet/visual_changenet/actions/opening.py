@@ -11,8 +11,10 @@ from visual_changenet.actions.prepare import check_rules
 from visual_changenet.checkpoints import load_weights, read_checkpoint
 from visual_changenet.device import choose_device, set_threads
 from visual_changenet.models import Network, build_model
+from visual_changenet.quantize.stored import dequantized, is_quantized
 from visual_changenet.session import Session
 
+NAMED = {"quantize": "model_path"}  # the key of the checkpoint where it is another
 # What the weights were trained for; the spec given to evaluate or inference does not change it.
 INHERITED = (
     "task",
@@ -60,9 +62,12 @@ def inherit(spec: dict[str, Any], trained: dict[str, Any]) -> tuple[dict[str, An
 
 
 def open_model(session: Session) -> tuple[Network, torch.device]:
-    """The network of ``<action>.checkpoint`` in evaluation mode; the session's spec takes its geometry."""
-    key = f"{session.action}.checkpoint"
-    path = session.spec[session.action]["checkpoint"]
+    """The network of ``<action>.checkpoint`` in evaluation mode; the session's spec takes its geometry.
+
+    Weights that ``quantize`` stored in 8 bits come as float32 numbers.
+    """
+    name = NAMED.get(session.action, "checkpoint")
+    path, key = session.spec[session.action][name], f"{session.action}.{name}"
     content = read_checkpoint(path, key)
     notices = ["the checkpoint has no spec of its own; the given one is used as it is."]
     if isinstance(content.get("spec"), dict):
@@ -70,6 +75,9 @@ def open_model(session: Session) -> tuple[Network, torch.device]:
         session.save_spec()
     session.spec, mended = check_rules(session.spec, session.action)
     notices += mended
+    if is_quantized(content):
+        content = dequantized(content)
+        notices.append(f"{path} has weights of 8 bits; they are computed with as float32.")
     device, threads = choose_device(session.spec), set_threads(session.spec)
     session.environment |= {"torch": torch.__version__, "threads": threads}
     session.start(device.type)

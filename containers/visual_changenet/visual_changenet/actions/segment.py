@@ -7,22 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader
 
+from visual_changenet.actions.scoring import Scorer
 from visual_changenet.actions.segment_pictures import class_colours, side_by_side, worst_cases
 from visual_changenet.actions.tables import write_table
 from visual_changenet.console import say
-from visual_changenet.data.loaders import segment_eval_loader
-from visual_changenet.data.segment import SegmentDataset, SegmentItem, SegmentSplit
-from visual_changenet.device import autocast
+from visual_changenet.data.batches import Batches
+from visual_changenet.data.masks import IGNORED
+from visual_changenet.data.segment import SegmentDataset, SegmentSplit
 from visual_changenet.events import Progress
-from visual_changenet.mask_metrics import confusion_of, mask_scores
-from visual_changenet.models import SegmentNetwork
+from visual_changenet.mask_metrics import mask_scores
+from visual_changenet.runtime.decision import softmax
 from visual_changenet.session import Session
 
 KPI = ("test_acc", "test_miou", "test_mf1", "test_mprecision", "test_mrecall")
@@ -40,19 +37,16 @@ class Prediction:
 
 
 class Mapper:
-    """Runs the network over a split and keeps the predictions' pictures."""
+    """Runs the model over a split and keeps the predictions' pictures."""
 
-    def __init__(self, session: Session, model: SegmentNetwork, device: torch.device, split: SegmentSplit) -> None:
-        self.session, self.model, self.device = session, model, device
+    def __init__(self, session: Session, scorer: Scorer, split: SegmentSplit) -> None:
+        self.session, self.scorer = session, scorer
         data = session.spec["dataset"]["segment"]
         self.average: bool = data["multi_scale_infer"]
         batch = session.spec[session.action].get("batch_size") or data["batch_size"]
         self.every: int = session.spec[session.action]["vis_after_n_batches"]
-        self.loader: DataLoader[SegmentItem] = segment_eval_loader(
-            data, split, batch_size=batch, pin=device.type == "cuda"
-        )
-        assert isinstance(self.loader.dataset, SegmentDataset)
-        self.dataset = self.loader.dataset
+        self.dataset = SegmentDataset(data, split)
+        self.batches = Batches(self.dataset.arrays, len(self.dataset), batch, data["workers"])
         self.colours = class_colours(data)
         self.labelled = split != "predict"
         for text in self.dataset.notices:
@@ -64,24 +58,17 @@ class Mapper:
         Raises:
             CancelledError: after SIGINT or SIGTERM.
         """
-        progress = Progress(self.session.events, self.session.action, len(self.loader))
-        with torch.inference_mode(), autocast(self.session.spec, self.device):
-            for step, (golden, test, mask, rows) in enumerate(self.loader):
-                logits = self._logits(golden.to(self.device), test.to(self.device))
-                classes = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
-                scores = (1 - logits.softmax(dim=1)[:, 0]).flatten(1).amax(dim=1).cpu()
-                for place, row in enumerate(rows.tolist()):
-                    counts = confusion_of(logits[place : place + 1].cpu(), mask[place : place + 1]).numpy()
-                    drawn = step % self.every == 0
-                    yield Prediction(row, classes[place], float(scores[place]), counts, drawn)
-                progress.update(step + 1, len(golden))
-                self.session.check_interrupted()
-
-    def _logits(self, golden: Tensor, test: Tensor) -> Tensor:
-        """(B, n, S, S) float32: the finest map, or with ``multi_scale_infer`` the mean of all five."""
-        maps = [part.float() for part in self.model(golden, test, final_only=not self.average)]
-        size = maps[-1].shape[-2:]
-        return torch.stack([F.interpolate(part, size=size, mode="nearest") for part in maps]).mean(dim=0)
+        progress = Progress(self.session.events, self.session.action, len(self.batches))
+        for step, (golden, test, mask, rows) in enumerate(self.batches):
+            logits = self.scorer.maps(golden, test, average=self.average)
+            classes = logits.argmax(axis=1).astype(np.uint8)
+            scores = (1 - softmax(logits)[:, 0]).max(axis=(1, 2))
+            truth = mask[:, 0]
+            for place, row in enumerate(rows.tolist()):
+                counts = confusion_counts(truth[place], classes[place], logits.shape[1])
+                yield Prediction(row, classes[place], float(scores[place]), counts, step % self.every == 0)
+            progress.update(step + 1, len(golden))
+            self.session.check_interrupted()
 
     def draw(self, found: Prediction) -> Image.Image:
         """Golden, test, prediction and, where there is one, the truth, side by side."""
@@ -99,14 +86,21 @@ class Mapper:
             _save(self.draw(found), folder / "combined_visualisation" / f"{name}.jpg")
 
 
+def confusion_counts(truth: NDArray[np.uint8], called: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """Pixels [truth, called], int64 (classes, classes), of two masks (S, S); truth 255 is not counted."""
+    kept = truth != IGNORED
+    places = truth[kept].astype(np.int64) * classes + called[kept]
+    return np.bincount(places, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+
+
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, quality=95) if path.suffix == ".jpg" else image.save(path)
 
 
-def evaluate_segment(session: Session, model: SegmentNetwork, device: torch.device) -> None:
+def evaluate_segment(session: Session, scorer: Scorer) -> None:
     """Score ``test_split``; writes predictions.csv, masks, pictures and worst_cases.jpg."""
-    mapper = Mapper(session, model, device, "test")
+    mapper = Mapper(session, scorer, "test")
     found = []
     for prediction in mapper.predictions():
         mapper.save(prediction)
@@ -128,9 +122,9 @@ def evaluate_segment(session: Session, model: SegmentNetwork, device: torch.devi
     say(_summary(session.metrics))
 
 
-def infer_segment(session: Session, model: SegmentNetwork, device: torch.device) -> None:
+def infer_segment(session: Session, scorer: Scorer) -> None:
     """Predict ``predict_split``; writes inference.csv, masks and pictures. Masks of the data set are not read."""
-    mapper = Mapper(session, model, device, "predict")
+    mapper = Mapper(session, scorer, "predict")
     rows: list[list[object]] = []
     changed = 0
     for prediction in mapper.predictions():

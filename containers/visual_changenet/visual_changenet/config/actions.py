@@ -77,7 +77,7 @@ def _classify() -> tuple[Action, ...]:
     train = (*GLOBALS, "wandb", "model", "dataset.classify", "train")
     scored = (*_CLASSIFY_NETWORK, *_CLASSIFY_INPUT, *_COMPUTE)
     proven = _pairs("validation_dataset")  # an export is compared with its checkpoint on pairs
-    calibrated = _pairs("train_dataset validation_dataset quant_calibration_dataset")
+    calibrated = _pairs("train_dataset validation_dataset test_dataset quant_calibration_dataset")
     engine = (*GLOBALS, *_BACKBONE_TYPE, *_pairs("batch_size quant_calibration_dataset"), *_CLASSIFY_SHAPE)
     table: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("train", "train", train, (*unused, "train.segment")),
@@ -118,7 +118,7 @@ def _segment() -> tuple[Action, ...]:
     scored = (*_SEGMENT_NETWORK, *_SEGMENT_INPUT, *_COMPUTE)
     tested, predicted = _folders("validation_split test_split"), _folders("test_split predict_split")
     proven = _folders("validation_split")
-    calibrated = _folders("train_split validation_split quant_calibration_dataset")
+    calibrated = _folders("train_split validation_split test_split quant_calibration_dataset")
     engine = (*GLOBALS, *_BACKBONE_TYPE, *_folders("batch_size quant_calibration_dataset"), *_SEGMENT_SHAPE)
     table: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("train", "train", train, (*unused, "train.classify")),

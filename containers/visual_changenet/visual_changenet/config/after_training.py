@@ -67,9 +67,11 @@ class Export(Section):
 
 
 class Quantize(Section):
-    model_path: OptionalText = setting("", "Checkpoint file (.pth) to quantize.", path=("file", "in"))
+    model_path: OptionalText = setting(
+        "", "Checkpoint file (.pth), or ONNX file of the action export, to quantize.", path=("file", "in")
+    )
     backend: Literal["modelopt.pytorch", "torchao", "modelopt.onnx"] = setting(
-        "torchao", "Library that quantizes the model."
+        "torchao", "Library that quantizes: torchao writes a checkpoint, modelopt.onnx an ONNX file."
     )
     mode: Literal["static_ptq", "weight_only_ptq"] = setting(
         "weight_only_ptq",
@@ -79,8 +81,10 @@ class Quantize(Section):
     algorithm: Literal["minmax", "max", "entropy", "awq_clip", "awq_lite", "awq_full", "rtn_dq"] = setting(
         "minmax", "Rule that chooses the value range of the quantized numbers.", automl=True
     )
-    layers: list[dict[str, Any]] = setting([], "Per layer settings, each with module_name and data types.")
-    skip_names: list[str] = setting([], "Name patterns of layers that stay as they are.")
+    layers: list[dict[str, Any]] = setting(
+        [], "Per layer settings, each with module_name (a pattern of names or classes) and data types."
+    )
+    skip_names: list[str] = setting([], "Patterns of names or classes of layers that stay as they are.")
     device: str = setting(
         "cuda",
         "Device for calibration: cuda, cuda:N, cpu or trt.",
@@ -88,6 +92,14 @@ class Quantize(Section):
     )
     backend_kwargs: dict[str, Any] | None = setting(
         None, "Further arguments of the chosen library; null for none.", automl=False
+    )
+    max_drop: Float | None = setting(
+        0.01,
+        "Largest loss of accuracy, AP or IoU, and rise of the escape rate, as a share; beyond it the model is "
+        "rejected. Null keeps any model.",
+        low=0.0,
+        high=1.0,
+        skillrun_only=True,
     )
     results_dir: OptionalText = setting(
         "", "Folder for the files of this action; empty means <results_dir>/quantize.", path=("dir", "out")

@@ -6,29 +6,35 @@ import random
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+import numpy as np
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from visual_changenet.data.align import Alignment, Motion, find_motion, registered
 from visual_changenet.data.augment import Augmenter, Draw
 from visual_changenet.data.cache import disk_cache
 from visual_changenet.data.images import Pixels, load_rgb
-from visual_changenet.data.order import Place, random_of
+from visual_changenet.data.input_size import classify_input_size
+from visual_changenet.data.pixels import Floats, Levels, combine, mean_light
+from visual_changenet.data.place import Place, random_of
 from visual_changenet.data.store import PixelStore
 from visual_changenet.data.table import Row, Table, read_table
-from visual_changenet.data.transforms import Normalise, combine, mean_light
 from visual_changenet.errors import DataInvalidError, MissingFileError, SpecError
-from visual_changenet.models.geometry import classify_input_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+    Base = Dataset["Item"]
+else:
+    Base = object  # a loader asks for the length and for items only; where models are run there is no torch
 
 Split = Literal["train", "validation", "test", "infer"]
-Item = tuple[Tensor, Tensor, Tensor]
+Item = tuple["Tensor", "Tensor", "Tensor"]
 
 
-class ClassifyDataset(Dataset[Item]):
+class ClassifyDataset(Base):
     """Items are (test (3,H,W), golden (3,H,W) or (N,3,H,W), label (1,): 0 PASS, 1 defect), all float32.
 
     Args:
@@ -54,7 +60,7 @@ class ClassifyDataset(Dataset[Item]):
         self.align: Alignment = data.get("align") or "none"
         self.seed = seed
         options = data["augmentation_config"]
-        self.normalise = Normalise(options["rgb_input_mean"], options["rgb_input_std"])
+        self.normalise = Levels(options["rgb_input_mean"], options["rgb_input_std"])
         size = (data["image_height"], data["image_width"])
         augmented = split == "train" and options["augment"]
         self.augmenter = Augmenter(options, size) if augmented else None
@@ -116,15 +122,22 @@ class ClassifyDataset(Dataset[Item]):
         return test, goldens
 
     def __getitem__(self, place: int | Place) -> Item:
+        import torch
+
+        test, golden, label = self.arrays(place)
+        return torch.from_numpy(test), torch.from_numpy(golden), torch.from_numpy(label)
+
+    def arrays(self, place: int | Place) -> tuple[Floats, Floats, Floats]:
+        """The item as arrays."""
         index, epoch, position = place if isinstance(place, Place) else (place, 0, place)
         test, goldens = self.pixels(index)
         draw = self.augmenter.draw(random_of(self.seed, epoch, position)) if self.augmenter else Draw()
-        unit = self._tensor(test, draw)
-        references = [self._tensor(golden, draw) for golden in goldens]
-        golden = references[0] if self.num_golden == 1 else torch.stack(references)
-        return unit, golden, torch.tensor([float(self.table.rows[index].target)])
+        unit = self._array(test, draw)
+        references = [self._array(golden, draw) for golden in goldens]
+        golden = references[0] if self.num_golden == 1 else np.stack(references)
+        return unit, golden, np.array([self.table.rows[index].target], np.float32)
 
-    def _tensor(self, lights: list[Pixels], draw: Draw) -> Tensor:
+    def _array(self, lights: list[Pixels], draw: Draw) -> Floats:
         if self.augmenter is not None:
             lights = [draw.apply(image) for image in lights]
         return self.normalise(combine(lights, self.columns))

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
 
-
-class Place(NamedTuple):
-    """A row and where in which epoch it stands; a sample's augmentation depends on nothing else but the seed."""
-
-    row: int
-    epoch: int
-    position: int
-
-
-def random_of(seed: int, *parts: int) -> random.Random:
-    """A generator that is the same for the same numbers, on every machine and in every process."""
-    return random.Random("/".join(str(part) for part in (seed, *parts)))
+from visual_changenet.data.place import Place
 
 
 class EpochSampler(Sampler[Place]):

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from visual_changenet.data.align import Alignment, Motion, find_motion, registered
 from visual_changenet.data.augment import Augmenter
 from visual_changenet.data.cache import disk_cache
 from visual_changenet.data.images import Pixels, load_rgb
 from visual_changenet.data.masks import IGNORED, MaskRule, load_classes, mask_notices
-from visual_changenet.data.order import Place, random_of
+from visual_changenet.data.pixels import Floats, Levels
+from visual_changenet.data.place import Place, random_of
 from visual_changenet.data.splits import Entry, SplitList, find_list, split_list
 from visual_changenet.data.store import PixelStore
-from visual_changenet.data.transforms import Normalise
 from visual_changenet.errors import DataInvalidError, MissingFileError
 
 SegmentSplit = Literal["train", "validation", "test", "predict"]
-SegmentItem = tuple[Tensor, Tensor, Tensor, int]
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+    Base = Dataset["SegmentItem"]
+else:
+    Base = object  # a loader asks for the length and for items only; where models are run there is no torch
+SegmentItem = tuple["Tensor", "Tensor", "Tensor", int]
 
 
-class SegmentDataset(Dataset[SegmentItem]):
+class SegmentDataset(Base):
     """Items are (golden (3,S,S) float32, test (3,S,S) float32, mask (1,S,S) uint8, row number).
 
     The mask holds class indices, 255 is ignored; without masks it is 255 everywhere. Augmentation (split train
@@ -63,7 +67,7 @@ class SegmentDataset(Dataset[SegmentItem]):
         options = data["augmentation"]
         train = split == "train"
         self.augmenter = Augmenter(options, self.size) if train else None
-        self.normalise = Normalise(options["mean"], options["std"])
+        self.normalise = Levels(options["mean"], options["std"])
         self.align: Alignment = data.get("align") or "none"
         self._motions: dict[int, Motion | None] = {}
         self._images, self._classes = self._stores()
@@ -97,6 +101,13 @@ class SegmentDataset(Dataset[SegmentItem]):
         return golden, test, self._classes.get(self._masks[index]) if self.labelled else None
 
     def __getitem__(self, place: int | Place) -> SegmentItem:
+        import torch
+
+        golden, test, mask, index = self.arrays(place)
+        return torch.from_numpy(golden), torch.from_numpy(test), torch.from_numpy(mask), index
+
+    def arrays(self, place: int | Place) -> tuple[Floats, Floats, Pixels, int]:
+        """The item as arrays."""
         index, epoch, position = place if isinstance(place, Place) else (place, 0, place)
         golden, test, mask = self.pictures(index)
         if mask is None:
@@ -104,7 +115,7 @@ class SegmentDataset(Dataset[SegmentItem]):
         if self.augmenter is not None:
             draw = self.augmenter.draw(random_of(self.seed, epoch, position))
             golden, test, mask = draw.apply(golden), draw.apply(test), draw.apply_mask(mask)
-        return self.normalise(golden), self.normalise(test), torch.from_numpy(mask.copy())[None], index
+        return self.normalise(golden), self.normalise(test), mask.copy()[None], index
 
     def _find_list(self, split: SegmentSplit) -> SplitList:
         lists, images = self.folders["list_folder_name"], self.folders["image_folder_name"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from visual_changenet.config import ExperimentConfig
+from visual_changenet.data.input_size import classify_input_size
 from visual_changenet.errors import SpecError
 from visual_changenet.models.backbones import backbone_shape, build_backbone, build_embedding
 from visual_changenet.models.backbones.base import PyramidBackbone
@@ -15,7 +16,7 @@ from visual_changenet.models.classify import (
     EuclideanClassifier,
     LearnableClassifier,
 )
-from visual_changenet.models.geometry import check_input_size, classify_input_size
+from visual_changenet.models.geometry import check_input_size
 from visual_changenet.models.multi_golden import MultiGoldenClassifier, MultiGoldenDecoder
 from visual_changenet.models.segment import SegmentDecoder, SegmentNetwork
 

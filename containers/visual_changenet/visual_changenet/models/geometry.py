@@ -1,4 +1,4 @@
-"""The size of the network's input: what the lights of one object make together, and what a backbone accepts."""
+"""The sizes of input that a backbone accepts."""
 
 from __future__ import annotations
 
@@ -11,27 +11,6 @@ from visual_changenet.models.backbones.dinov2 import EMBEDDING_PATCH, DinoShape
 from visual_changenet.models.backbones.fan import FanShape
 from visual_changenet.models.backbones.radio import PATCH
 from visual_changenet.models.multi_golden import CELL
-
-
-def classify_input_size(data: dict[str, Any]) -> tuple[int, int]:
-    """(height, width) in pixels of the classify network's input, from the ``dataset.classify`` section.
-
-    linear stacks the lights vertically; grid lays them out in ``grid_map.y`` rows of ``grid_map.x``.
-
-    Raises:
-        SpecError: ``E_SPEC_GRID`` where x * y is not num_input.
-    """
-    height, width, count = data["image_height"], data["image_width"], data["num_input"]
-    if data.get("concat_type") != "grid" or count == 1:
-        return height * count, width
-    columns, rows = data["grid_map"]["x"], data["grid_map"]["y"]
-    if columns * rows != count:
-        raise SpecError(
-            "E_SPEC_GRID",
-            f"dataset.classify.grid_map is {columns} x {rows}, but num_input is {count}.",
-            "choose grid_map so that x * y equals num_input",
-        )
-    return rows * height, columns * width
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,18 @@ class Card:
         """Name of the first axis where the batch is dynamic."""
         return "batch_size" if self.task == "segment" else "batch"
 
+    @property
+    def columns(self) -> int:
+        """Lights beside each other in one row of the input."""
+        lights = self.lights
+        return lights.grid_map["x"] if lights and lights.concat_type == "grid" and lights.num_input > 1 else 1
+
+    @property
+    def single_input(self) -> tuple[int, int]:
+        """(height, width) in pixels of the image of one light."""
+        rows = (self.lights.num_input if self.lights else 1) // self.columns
+        return self.input[0] // rows, self.input[1] // self.columns
+
     def shapes(self, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of both inputs."""
         one = (3, *self.input)

@@ -10,6 +10,7 @@ import numpy as np
 from visual_changenet.errors import DataInvalidError, SpecError
 from visual_changenet.runtime import Batch, Device, Floats
 from visual_changenet.runtime.card import METADATA_KEY, Card
+from visual_changenet.runtime.pieces import check_inputs, in_pieces
 
 try:
     import onnxruntime as ort
@@ -47,27 +48,13 @@ class OnnxRuntime:
 
     def run(self, first: Floats, second: Floats) -> tuple[Floats, ...]:
         """See ``Runtime.run``."""
-        count = len(first)
-        for name, array, shape in zip(self.card.input_names, (first, second), self.card.shapes(count), strict=True):
-            if array.shape != shape or array.dtype != np.float32 or count == 0:
-                raise DataInvalidError(
-                    "E_RUNTIME_INPUT",
-                    f"{name} is {array.dtype} {list(array.shape)}, {self.path} takes float32 {list(shape)} with at "
-                    "least one row.",
-                    "prepare the images as the model's card says",
-                )
-        piece = self.batch.maximum or count
-        parts = [self._piece(first[at : at + piece], second[at : at + piece]) for at in range(0, count, piece)]
-        return tuple(np.concatenate(column) if len(parts) > 1 else column[0] for column in zip(*parts, strict=True))
+        check_inputs(self.card, self.path, first, second)
+        return in_pieces(self._piece, first, second, *self.batch)
 
     def _piece(self, first: Floats, second: Floats) -> list[Floats]:
-        count = len(first)
-        surplus = max(self.batch.minimum - count, 0)
-        if surplus:
-            first, second = (np.concatenate([x, np.repeat(x[-1:], surplus, axis=0)]) for x in (first, second))
         feed = dict(zip(self.card.input_names, (first, second), strict=True))
         found: list[Floats] = self._session.run(list(self.card.output_names), feed)
-        return [output[:count] for output in found]
+        return found
 
     def _open(self, provider: str, threads: int | None) -> Any:
         options = ort.SessionOptions()

@@ -1,4 +1,4 @@
-"""From uint8 pixels to the tensors the network reads."""
+"""From decoded pictures to the arrays that a model reads, without torch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from visual_changenet.data.images import Pixels
 
+Floats = NDArray[np.float32]
 
-class Normalise:
+
+class Levels:
     """``(x / 255 - mean) / std`` per channel by table look-up, exact in float32."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -20,12 +21,12 @@ class Normalise:
         centre, spread = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self.tables = ((levels[None] - centre[:, None]) / spread[:, None]).astype(np.float32)
 
-    def __call__(self, image: Pixels) -> Tensor:
+    def __call__(self, image: Pixels) -> Floats:
         """uint8 (H, W, 3) -> float32 (3, H, W)."""
         out = np.empty((3, *image.shape[:2]), np.float32)
         for plane, table, target in zip(cv2.split(image), self.tables, out, strict=True):
             cv2.LUT(plane, table, target)
-        return torch.from_numpy(out)
+        return out
 
 
 def combine(lights: list[Pixels], columns: int) -> Pixels:
