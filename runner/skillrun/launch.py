@@ -10,7 +10,7 @@ from pathlib import Path
 
 from skillrun.backends import Backend, Quiet, Talk, get_backend
 from skillrun.delivery import check_delivery
-from skillrun.errors import BackendError, ConflictError, PreflightError, SkillrunError, UsageError
+from skillrun.errors import BackendError, ConflictError, SkillrunError, UsageError
 from skillrun.plan import Plan
 from skillrun.preflight import check_data, check_weights
 from skillrun.runfolder import RunFolder, write_atomic
@@ -24,10 +24,12 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
 
     Raises:
         DataError: the data set can not be used; BackendError: the backend can not start it.
-        PreflightError: a search was asked for, which this version can not do.
+        UsageError: a search was asked for; `skillrun.automl.search.run_search` does that.
     """
-    if plan.automl and plan.automl["state"] == "on" and plan.automl["decided_by"] == "flag":
-        raise PreflightError("E_AUTOML_MISSING", "this version trains once; it can not search yet", "use --no-automl")
+    if plan.automl and plan.automl["state"] == "on":
+        raise UsageError(
+            "E_AUTOML_PLAN", "this is the plan of one training, but a search was asked for", "plan it with --no-automl"
+        )
     talk = talk or Quiet()
     backend = get_backend(plan.backend)
     backend.require_ready(plan)

@@ -243,11 +243,22 @@ def _how_to_give(key: str, root: Path) -> str:
     return f"{key}=PATH"
 
 
+def searches(request: Request) -> bool:
+    """Whether a training of this request is a search (`skillrun.automl`) and not one run."""
+    task = _task(request, read_spec(request.spec_file) if request.spec_file else SpecText({}), None)
+    decision = _policy(request, bank.resolve_action(request.model, request.action, task or None))
+    return decision is not None and decision.state == "on"
+
+
 def _policy(request: Request, action: str) -> policy.Decision | None:
     if not action.endswith("train"):
         if request.automl:
             raise UsageError("E_ARG_AUTOML", f"{action} can not search: AutoML belongs to train", "leave out --automl")
         return None
+    if request.resume:
+        if request.automl:
+            raise UsageError("E_ARG_AUTOML", "--resume goes on with one training", "leave out --automl, or --resume")
+        return policy.Decision("off", "--resume goes on with one training", "flag")
     return policy.resolve(
         request.automl,
         request.text,
@@ -259,6 +270,4 @@ def _policy(request: Request, action: str) -> policy.Decision | None:
 def _policy_notices(decision: policy.Decision | None) -> list[str]:
     if decision and decision.state == "blocked":
         return [decision.reason + "; training once"]
-    if decision and decision.state == "on" and decision.decided_by != "flag":
-        return [f"AutoML is on ({decision.reason}), but this version can not search yet: training once"]
     return []

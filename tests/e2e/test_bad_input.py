@@ -173,20 +173,13 @@ def test_an_unknown_run_is_not_found(skillrun) -> None:
     refused(skillrun("visual_changenet", "evaluate", "--parent", "nothing"), "E_RUN_NOT_FOUND", 5)
 
 
-def test_an_asked_for_search_is_refused_until_there_is_one(skillrun, workspace: Path, data: Path) -> None:
+def test_a_search_with_a_range_outside_the_schema_is_refused(skillrun, workspace: Path, data: Path) -> None:
+    sets = ("--train-data", data / "train", "--eval-data", data / "eval")
     result = skillrun(
-        "visual_changenet",
-        "train",
-        "--automl",
-        *BASE[3:],
-        *SMALL,
-        "--train-data",
-        data / "train",
-        "--eval-data",
-        data / "eval",
+        *("visual_changenet", "train", *BASE[3:], *SMALL, *sets), "--search", "train.optim.lr=-1..1", "--trials", "2"
     )
-    refused(result, "E_AUTOML_MISSING", 3)
-    assert not (workspace / "runs").exists()
+    refused(result, "E_SEARCH_RANGE", 2, "train.optim.lr")
+    assert not (workspace / "studies").exists()
 
 
 def test_with_json_the_error_is_one_document_on_stdout(skillrun, data: Path) -> None:

@@ -10,10 +10,15 @@ import pytest
 
 from visual_changenet.cli import main
 
-# None makes an import fail as if the package were absent.
 WITHOUT = """
 import sys
-sys.modules |= dict.fromkeys(("torch", "lightning", "torchmetrics", "onnx", "safetensors"))
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "lightning", "torchmetrics", "onnx", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
 from visual_changenet.cli import main
 sys.exit(main(sys.argv[1:]))
 """

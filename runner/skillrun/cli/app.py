@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from skillrun import __version__, bank
+from skillrun.cli import automl, bundle, data, doctor, images, model, parents, runs, stage
 from skillrun.cli import bank as bank_commands
-from skillrun.cli import bundle, data, doctor, images, model, parents, runs, stage
 from skillrun.cli.output import Output
 from skillrun.errors import InterruptedRunError, SkillrunError
 
@@ -44,6 +44,7 @@ def build() -> typer.Typer:
         documented.add_typer(model.launcher_group(name), name=name)
         deploy.add_typer(model.launcher_group(name, deploy=True), name=name)
     app.add_typer(runs.app, name="runs")
+    app.add_typer(automl.app, name="automl")
     app.add_typer(data.app, name="data")
     app.add_typer(images.app, name="images")
     app.add_typer(bundle.app, name="bundle")

@@ -12,6 +12,7 @@ import typer
 from skillrun.cli import predict
 from skillrun.cli.options import Json, Offline, Workspace
 from skillrun.cli.output import Output
+from skillrun.cli.search_options import with_search, without_search
 
 if TYPE_CHECKING:
     from skillrun.plan import Plan
@@ -29,6 +30,7 @@ ACTIONS = {
 }
 DEPLOY = ("gen_trt_engine", "trt_evaluate", "trt_inference")
 
+Search = Any  # filled in by `with_search`, no option of its own
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Spec values, e.g. num_epochs=5 train.optim.lr=1e-4."),
@@ -139,6 +141,8 @@ def _launcher_command(model: str, action: str) -> Any:
 
 
 def _action_command(model: str, action: str) -> Any:
+    trains = action.removeprefix("segment_") == "train"
+
     def command(
         overrides: Overrides = None,
         task: Task = "",
@@ -173,10 +177,11 @@ def _action_command(model: str, action: str) -> Any:
         explain: Explain = False,
         detach: Detach = False,
         json: Json = False,
+        search: Search = None,
     ) -> None:
         from skillrun.datasets import DataSources
         from skillrun.hostoptions import HostOptions
-        from skillrun.prepare import Request
+        from skillrun.prepare import Request, searches
 
         request = Request(
             model=model,
@@ -200,9 +205,18 @@ def _action_command(model: str, action: str) -> Any:
             results=results,
             workspace=workspace,
         )
-        _go(request, Output(json), dry_run=dry_run, explain=explain, detach=detach)
+        if trains and search and not explain and searches(request):
+            return _search(request, search, Output(json), dry_run=dry_run, detach=detach)
+        return _go(request, Output(json), dry_run=dry_run, explain=explain, detach=detach)
 
-    return command
+    return with_search(command) if trains else without_search(command)
+
+
+def _search(request: Request, search: Any, output: Output, *, dry_run: bool, detach: bool) -> None:
+    from skillrun.cli.automl import search as run
+
+    options, yes = search
+    run(request, options(), output, dry_run=dry_run, yes=yes, detached=detach)
 
 
 def _gates(force: bool, max_drop: str) -> list[str]:
