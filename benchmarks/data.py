@@ -27,7 +27,7 @@ from model import yardstick
 from skillrun.data.synth import synth
 from visual_changenet.config import ExperimentConfig
 from visual_changenet.data.classify import ClassifyDataset
-from visual_changenet.data.order import Place
+from visual_changenet.data.place import Place
 from visual_changenet.data.segment import SegmentDataset
 from visual_changenet.device import set_threads
 

@@ -70,7 +70,7 @@ def int8_file(source: Path, card: Card, folder: Path) -> Path:
     from visual_changenet.quantize import qdq
     from visual_changenet.quantize.patterns import choose_formats
 
-    options = {
+    options: dict[str, Any] = {
         "algorithm": "minmax",
         "layers": [],
         "skip_names": [],

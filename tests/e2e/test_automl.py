@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -169,3 +170,19 @@ def test_the_end_of_the_time_stops_a_long_training_with_a_checkpoint(workspace: 
         run_search(request, SearchOptions(time="1s", seed=1), Heard())
     (run,) = list_runs(next((workspace / "studies").iterdir()))
     assert status(run).state == "cancelled"
+
+
+def test_train_searches_when_nobody_says_otherwise(skillrun: Any, workspace: Path) -> None:
+    synth(workspace / "my boards", pairs=12, size=64, seed=5)
+    data = ("--train-data", "my boards/train", "--eval-data", "my boards/eval")
+    search = ("--trials", "2", "--search-only", "--search", "train.optim.lr=1e-5..1e-3:log", "--gpus", "none")
+    done = skillrun("visual_changenet", "train", *data, *TINY, "num_epochs=1", *search, "--json")
+    assert done.returncode == 0, done.stderr
+    study = json.loads(done.stdout)["study"]
+    assert "model.classify.eval_margin" not in done.stderr, "it is not searched, and nobody froze it"
+    assert len(list((workspace / "studies" / study["study_id"] / "runs").iterdir())) >= 2
+    assert not (workspace / "runs").exists()
+    again = skillrun("visual_changenet", "evaluate", "--parent", study["study_id"], "--json")
+    assert again.returncode == 0, again.stderr
+    plain = skillrun("visual_changenet", "train", *data, *TINY, "--request", "no HPO please", "--dry-run", "--json")
+    assert json.loads(plain.stdout)["plan"]["automl"]["state"] == "off"

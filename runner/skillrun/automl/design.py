@@ -99,7 +99,8 @@ def _typed(prepared: Prepared, request: Request) -> dict[str, Any]:
 def _fixed_for(metric: str, options: SearchOptions, prepared: Prepared) -> SearchOptions:
     """No threshold can change a metric that needs none; searching it would only blur the rest."""
     asked = any(text.partition("=")[0].strip() in (MARGIN, MARGIN.rpartition(".")[2]) for text in options.searches)
-    if asked or metric not in WITHOUT_THRESHOLD or MARGIN not in prepared.builder.nodes or MARGIN in options.freeze:
+    there = MARGIN in prepared.builder.nodes and MARGIN not in options.freeze and not options.only
+    if asked or not there or metric not in WITHOUT_THRESHOLD:
         return options
     return replace(options, freeze=(*options.freeze, MARGIN))
 
