@@ -47,3 +47,19 @@ def test_ranking_handles_distances_above_one_and_missing_classes() -> None:
 def test_learning_rates_follow_the_documented_schedules() -> None:
     assert [learning_rate_factor("linear", e, 3) for e in range(3)] == pytest.approx([1, 0.75, 0.5])
     assert [learning_rate_factor("step", e, 2) for e in range(2)] == pytest.approx([1, 0.1])
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("seed", range(6))
+def test_ranking_numbers_are_those_of_torchmetrics(levels: int, seed: int) -> None:
+    """With many equal scores, and with few; distances above 1 too, which torchmetrics gets as ranks."""
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, levels, 60) / 7.0
+    targets = rng.integers(0, 2, 60)
+    ranks = torch.from_numpy(np.unique(scores, return_inverse=True)[1] / len(scores))
+    wanted = torch.from_numpy(targets)
+    found = ranking_metrics(scores, targets)
+    assert found["average_precision"] == pytest.approx(float(binary_average_precision(ranks, wanted)), abs=1e-6)
+    assert found["auroc"] == pytest.approx(float(binary_auroc(ranks, wanted)), abs=1e-6)
