@@ -42,7 +42,7 @@ def requests(root: Path) -> dict[str, Request]:
     synth(root / "masks", task="segment", pairs=16, size=32)
     add_parent(root)
     train, held_out = root / "boards" / "train", root / "boards" / "eval"
-    values = ("num_epochs=3", "train.optim.lr=1e-4", "batch_size=4")
+    values = ("num_epochs=3", "train.optim.lr=1e-4", "batch_size=4", "pretrained_backbone=")
     return {
         "train": Request(
             MODEL, "train", sources=DataSources(train, held_out), overrides=values, automl=False, workspace=root

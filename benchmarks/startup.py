@@ -47,7 +47,7 @@ def main() -> None:
         folder = Path(name)
         synth(folder / "boards", pairs=16, size=32)
         data = ["--train-data", str(folder / "boards" / "train"), "--eval-data", str(folder / "boards" / "eval")]
-        dry_run = [COMMAND, "visual_changenet", "train", "--dry-run", "--no-automl", *data]
+        dry_run = [COMMAND, "visual_changenet", "train", "--dry-run", "--no-automl", "pretrained_backbone=", *data]
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "skillrun --help": [COMMAND, "--help"],
