@@ -10,7 +10,8 @@ from skillrun.archives import extract
 from skillrun.data.check_classify import check_classify
 from skillrun.data.check_segment import SegmentFolders, check_segment
 from skillrun.data.probe import Progress
-from skillrun.data.report import DatasetReport, Finding
+from skillrun.data.report import DatasetReport
+from skillrun.findings import Finding
 from skillrun.data.segment_masks import MaskRule, mask_rule
 from skillrun.errors import DataError, NotFoundError
 

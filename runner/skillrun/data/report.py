@@ -8,43 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from skillrun.errors import DataError
-
-Severity = Literal["error", "warning"]
+from skillrun.findings import Finding
 
 # Details kept of each code; all are counted.
 DETAILS_PER_CODE = 20
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One problem.
-
-    Attributes:
-        code: stable; ``E_…`` for errors, ``W_…`` for warnings.
-        severity: ``error`` (a run would fail or learn nonsense) or ``warning``.
-        message: one sentence with file, line and value.
-        file: the file to mend, or empty.
-        line: its line, 1-based, where it has lines.
-        fix: what mends it: a command, an override ``key=value``, or an edit.
-    """
-
-    code: str
-    severity: Severity
-    message: str
-    file: str = ""
-    line: int | None = None
-    fix: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
-        place = {"file": self.file, "line": self.line}
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "message": self.message,
-            **place,
-            "fix": self.fix,
-        }
 
 
 @dataclass
