@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -10,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,12 @@ import pytest
 from skillrun import bank
 from skillrun.automl import Space, build_space
 from skillrun.automl.algorithms import ALGORITHMS, Effort, canonical, resolve
-from skillrun.errors import PreflightError, UsageError
+from skillrun.errors import UsageError
 
 optuna = pytest.importorskip("optuna")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 AUGMENT = "dataset.classify.augmentation_config.augment"
-HAS_CMAES = importlib.util.find_spec("cmaes") is not None
-# Those that need nothing beside Optuna.
-PLAIN = [name for name in ALGORITHMS if name != "cmaes" or HAS_CMAES]
 EFFORT = Effort(trials=16, startup=5)
 
 
@@ -67,7 +64,7 @@ def search(study: Any, found: Space, trials: int) -> list[dict[str, Any]]:
 # Names
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_offered_name_searches_and_says_what_its_seed_promises(name: str) -> None:
     found = space()
     study = study_of(name)
@@ -108,11 +105,38 @@ def test_what_is_not_offered_is_refused_with_the_nearest_that_is(name: str, inst
     assert caught.value.fix == f"--algorithm {instead}"
 
 
-@pytest.mark.skipif(HAS_CMAES, reason="the package cmaes is installed")
+def without(package: str, call: str) -> str:
+    """The fix that a process without this package is told when it resolves ``call``."""
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from skillrun.automl import Effort, Space; from skillrun.automl.algorithms import resolve\n"
+        "from skillrun.automl.param import Param\n"
+        "from skillrun.errors import PreflightError\n"
+        "space = Space(tuple(Param(name, 'float', 0.5, 0, 1) for name in 'ab'))\n"
+        f"try: print(resolve({call}).promise)\n"
+        "except PreflightError as error: print(error.fix)\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def test_an_algorithm_whose_package_is_missing_says_how_to_install_it() -> None:
-    with pytest.raises(PreflightError) as caught:
-        resolve("cmaes", 1, space())
-    assert caught.value.fix == "pip install cmaes"
+    assert without("cmaes", "'cmaes', 1, space") == "pip install cmaes"
+
+
+def test_bayesian_asks_a_gaussian_process_where_its_packages_are_and_a_study_keeps_to_it() -> None:
+    assert "Gaussian process" in resolve("bayesian", 1, space()).promise
+    assert "Parzen" in resolve("bayesian", 1, space(), Effort(process=False)).promise
+    assert "Parzen" in without("scipy", "'bayesian', 1, space")
+    assert without("scipy", "'bayesian', 1, space, Effort(process=True)") == "pip install scipy"
+
+
+def test_a_gaussian_process_draws_only_the_middle_of_a_study() -> None:
+    found = space()
+    estimators = study_of("bayesian", effort=replace(EFFORT, process=False))
+    process = study_of("bayesian", effort=replace(EFFORT, process=True))
+    by_estimators, by_process = (search(study, found, 14) for study in (estimators, process))
+    assert by_estimators[:5] == by_process[:5]
+    assert by_estimators[5:] != by_process[5:]
 
 
 def test_without_optuna_the_extra_is_named() -> None:
@@ -144,7 +168,7 @@ sys.path.insert(0, sys.argv[1])
 from test_automl_algorithms import EFFORT, search, space, study_of
 import test_automl_algorithms as here
 found = space()
-print(json.dumps({name: search(study_of(name), found, 16) for name in here.PLAIN}))
+print(json.dumps({name: search(study_of(name), found, 16) for name in here.ALGORITHMS}))
 """
 
 
@@ -161,7 +185,7 @@ def test_three_processes_with_one_seed_draw_identical_trials() -> None:
     ]
     assert len(set(outputs)) == 1
     drawn = json.loads(outputs[0])
-    assert drawn.keys() == set(PLAIN)
+    assert drawn.keys() == set(ALGORITHMS)
     assert drawn["bayesian"] == search(study_of("bayesian"), space(), 16)
 
 
@@ -188,7 +212,7 @@ def test_a_further_searched_key_changes_no_other_key_of_a_random_trial() -> None
         assert one.items() <= other.items()
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_study_opened_anew_from_its_journal_draws_what_an_undisturbed_one_would_have(
     name: str, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -80,6 +80,9 @@ class AtOnce:
 
     def free(self) -> bool:
         return len(self.running) < self.slots
+
+    def free_for(self, run_id: str) -> bool:
+        return self.free()
 
     def plan(self, wish: Wish) -> str:
         self.refuse(wish)
@@ -322,22 +325,39 @@ def test_reading_a_study_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none.log").exists()
 
 
+class Stepwise(AtOnce):
+    """One epoch a look, so that a stop comes in time; a stopped run goes on where it was."""
+
+    def __init__(self, value: Callable[[Wish, int], float]) -> None:
+        super().__init__()
+        self.value = value
+        self.trained: dict[str, int] = {}
+        self.told: dict[str, int] = {}
+
+    def look(self, run_id: str) -> Look:
+        going = run_id in self.running
+        self.trained[run_id] = done = self.trained.get(run_id, 0) + going
+        known, self.told[run_id] = self.told.get(run_id, 0), done
+        epochs = tuple(Epoch(n, self.value(self.wishes[run_id], n), 1.0) for n in range(known + 1, done + 1))
+        state: Any = "succeeded" if done == 9 else "running" if going else "stopped"
+        return Look(state, epochs, done)
+
+    def stop(self, run_id: str) -> None:
+        self.running.discard(run_id)
+        self._note("stop", run_id)
+
+    def go_on(self, run_id: str) -> None:
+        self.running.add(run_id)
+        self._note("go_on", run_id)
+
+    def done(self, run_id: str) -> None:
+        self.running.discard(run_id)
+        self.told.pop(run_id, None)
+
+
 def test_trials_that_are_not_among_the_best_stop_at_a_rung(tmp_path: Path) -> None:
-    class Stepwise(AtOnce):
-        """One epoch a look, so that a stop comes in time."""
-
-        def look(self, run_id: str) -> Look:
-            wish = self.wishes[run_id]
-            if self.script.get(wish.number):
-                return super().look(run_id)
-            done = self.seen[run_id] = self.seen.get(run_id, 0) + 1
-            state: Any = "succeeded" if done == 9 else "running"
-            return Look(state, (Epoch(done, quality(wish.values) * done, 1.0),), done)
-
-        seen: ClassVar[dict[str, int]] = {}
-
     decided = settings(algorithm="asha", budget=Budget(trials=12))
-    found = drive(tmp_path, decided, Stepwise())
+    found = drive(tmp_path, decided, Stepwise(lambda wish, epoch: quality(wish.values) * epoch))
     by_state = {state: [row for row in found if row.state == state] for state in ("complete", "stopped")}
     assert by_state["complete"] and by_state["stopped"]
     assert {row.epochs for row in by_state["complete"]} == {9}
@@ -346,6 +366,50 @@ def test_trials_that_are_not_among_the_best_stop_at_a_rung(tmp_path: Path) -> No
     best = best_row(found, decided.better)
     assert best is not None
     assert best.state == "complete"
+
+
+def falling(wish: Wish, epoch: int) -> float:
+    """The first trial is the best at the first rung, the second is next, all later ones are worse."""
+    return epoch / (1 + wish.number)
+
+
+def test_a_paused_trial_goes_on_from_its_checkpoint_once_it_is_among_the_best(tmp_path: Path) -> None:
+    decided, trainer, said = settings(algorithm="asha", budget=Budget(trials=9)), Stepwise(falling), list[str]()
+    found = drive(tmp_path, decided, trainer, said=said)
+    # Of nine trials three may pass the first rung: the first at once, two when six and nine had reached it.
+    assert [row.epochs for row in found[:4]] == [9, 3, 3, 1]
+    assert [run for what, run in trainer.log if what == "go_on"] == [found[1].run_id, found[2].run_id]
+    assert sum(what == "start" for what, _ in trainer.log) == 9
+    assert "trial 1 is among the best after epoch 1 by now" in said
+    assert [row.seconds for row in found[:3]] == [9, 3, 3]
+    assert {row.state for row in found[1:]} == {"stopped"}
+
+
+def test_a_paused_trial_is_open_to_the_next_driver_and_ended_early_to_samplers(tmp_path: Path) -> None:
+    decided, trainer = settings(algorithm="asha", budget=Budget(trials=9)), Stepwise(falling)
+    ledger = Ledger(tmp_path / "journal.log", decided)
+    clock = Clock(tmp_path / "clock.json")
+
+    def leave() -> bool:
+        return sum(what == "stop" for what, _ in trainer.log) == 3
+
+    assert not Driver(decided, ledger, trainer, clock, lambda line: None, poll_s=0, leave=leave).run()
+    states = [row.state for row in rows(ledger.trials())]
+    assert states[:3] == ["complete", "paused", "paused"]
+    assert [trial.state.name for trial in ledger.study.get_trials(deepcopy=False)[:3]] == [
+        "COMPLETE",
+        "PRUNED",
+        "PRUNED",
+    ]
+    found = drive(tmp_path, decided, trainer)
+    assert [row.epochs for row in found[:4]] == [9, 3, 3, 1]
+    assert not [row for row in found if row.state in ("paused", "running")]
+
+
+def test_paused_trials_count_in_a_budget_of_epochs(tmp_path: Path) -> None:
+    decided = settings(algorithm="asha", budget=Budget(epochs=30))
+    found = drive(tmp_path, decided, Stepwise(falling))
+    assert 20 <= sum(row.epochs for row in found) <= 30
 
 
 def test_leaving_keeps_open_trials_for_the_next_driver(tmp_path: Path) -> None:

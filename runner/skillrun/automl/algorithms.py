@@ -8,6 +8,8 @@ What is promised. Every trial draws from its own random numbers, seeded by (seed
   is drawn: values and results of the finished trials, values of the running ones. The order in which they finished
   does not matter to the first two. One after another, two runs are alike; side by side, they are alike as far as the
   same trials had finished when each was drawn.
+- ``bayesian`` asks a Gaussian process where torch and scipy are installed, else Parzen estimators. A study keeps to
+  the one that it began with.
 - Which trials a pruner stops depends on what has been reported before; ``hyperband`` and ``bohb`` also put a trial into
   a bracket by its number and the name of the study.
 - Numbers may differ in their last bits between versions of Optuna and NumPy, and between processors.
@@ -40,6 +42,10 @@ _REFUSED = {
     "autoresearch": ("bayesian", "asks a language model for experiments"),
 }
 _BY_RUNGS = ("hyperband", "asha", "bohb")
+# Chosen by `benchmarks/automl.py`. The cost of a draw grows with the cube of the finished trials: after so many
+# estimators go on.
+_PROCESS_ENDS = 100
+_PROCESS_NEEDS = ("torch", "scipy")
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Effort:
         reduction: one of so many trials goes on at a rung.
         startup: trials drawn at random before a model of the results draws.
         objectives: number of metrics that are optimised together.
+        process: whether ``bayesian`` asks a Gaussian process; None: where its packages are installed.
     """
 
     trials: int = 20
@@ -81,6 +88,7 @@ class Effort:
     reduction: int = 3
     startup: int = 10
     objectives: int = 1
+    process: bool | None = None
 
 
 def canonical(name: str) -> str:
@@ -115,6 +123,9 @@ def resolve(name: str, seed: int, space: Space, effort: Effort | None = None) ->
     word, effort = canonical(name), effort or Effort()
     _check(word, space, effort)
     _load_optuna(word)
+    if word == "bayesian" and effort.process and (missing := process_missing()):
+        words = f"this study draws by a Gaussian process, which needs {' and '.join(missing)}"
+        raise PreflightError("E_AUTOML_MISSING", words, f"pip install {' '.join(missing)}")
     from skillrun.automl.samplers import GridOfPoints, PerTrial
 
     grid = space.grid(effort.trials) if word == "grid" else []
@@ -125,7 +136,7 @@ def resolve(name: str, seed: int, space: Space, effort: Effort | None = None) ->
         pruner=_pruner(word, effort),
         rungs=_rungs(effort) if word in _BY_RUNGS else (),
         points=len(grid) if grid else int(space.size) if space.size != float("inf") else None,
-        promise=_promise(word),
+        promise=_promise(word, effort),
     )
 
 
@@ -167,10 +178,39 @@ def _sampler(word: str, seed: int, effort: Effort) -> BaseSampler:
     from optuna.samplers import CmaEsSampler, RandomSampler, TPESampler
 
     if word in ("bayesian", "bohb"):
-        return TPESampler(seed=seed, n_startup_trials=effort.startup, multivariate=True)
+        estimators = TPESampler(seed=seed, n_startup_trials=effort.startup, multivariate=True)
+        return _process(seed, effort, estimators) if word == "bayesian" and _by_process(effort) else estimators
     if word == "cmaes":
         return CmaEsSampler(seed=seed, n_startup_trials=effort.startup, warn_independent_sampling=False)
     return RandomSampler(seed=seed)
+
+
+def process_missing() -> list[str]:
+    """Packages that a Gaussian process needs and that are not installed."""
+    import importlib.util
+
+    return [name for name in _PROCESS_NEEDS if importlib.util.find_spec(name) is None]
+
+
+def _by_process(effort: Effort) -> bool:
+    return not process_missing() if effort.process is None else effort.process
+
+
+def _process(seed: int, effort: Effort, estimators: BaseSampler) -> BaseSampler:
+    """A Gaussian process over the keys of every trial; the other keys, the start and long studies by estimators."""
+    from optuna.samplers import GPSampler
+
+    from skillrun.automl.samplers import Staged
+
+    def process() -> BaseSampler:
+        return GPSampler(
+            seed=seed,
+            n_startup_trials=effort.startup,
+            independent_sampler=estimators,
+            warn_independent_sampling=False,
+        )
+
+    return Staged(process, estimators, range(effort.startup, _PROCESS_ENDS))
 
 
 def _startup(word: str, effort: Effort) -> int | None:
@@ -195,8 +235,10 @@ def _rungs(effort: Effort) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _promise(word: str) -> str:
+def _promise(word: str, effort: Effort) -> str:
     values = "the values of a trial follow from the seed, the space and its number"
     if word in ("bayesian", "bohb", "cmaes"):
         values += ", and from the results and running trials known when it is drawn"
+    if word == "bayesian":
+        values += f", by {'a Gaussian process' if _by_process(effort) else 'Parzen estimators'}"
     return values + ("; which trials stop early depends on the reports before" if word in _BY_RUNGS else "")

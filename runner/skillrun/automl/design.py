@@ -10,6 +10,7 @@ from typing import Any
 
 from skillrun import lineage
 from skillrun.automl import saved_request
+from skillrun.automl.algorithms import process_missing
 from skillrun.automl.budget import Budget, read_budget
 from skillrun.automl.build import build_space
 from skillrun.automl.evaluations import WEIGHTS
@@ -76,6 +77,7 @@ def design(request: Request, options: SearchOptions, talk: Talk | None = None) -
         test_data=_place(options.test_data),
         keep_all=options.keep_all,
         outputs=_outputs(prepared, typed, request),
+        process=not process_missing(),
     )
     return _fitted(settings, options, prepared, typed, study, slots)
 

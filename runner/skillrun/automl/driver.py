@@ -18,8 +18,10 @@ any moment, because everything is noted before it is done, and whatever is noted
 A run that was lost (killed, host restarted) goes on in its own folder from its last checkpoint, with the same values;
 a run that ended on request without a noted reason, while nobody drove, goes on likewise.
 
-At a rung a trial stops that Optuna's pruner does not let go on; all others train through. Nothing is trained twice,
-and the learning rate follows the schedule of the full training, which a training to the rung alone would not.
+At a rung a trial pauses that Optuna's pruner does not let go on: it stops with a checkpoint and stays open. It goes on
+from there when it is among the best of its rung by then, before a new trial starts; what still waits when the budget
+is spent ends as stopped. Nothing is trained twice, and the learning rate follows the schedule of the full training,
+which a training to the rung alone would not.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Driver:
         self._say, self._poll_s, self._leave = say, poll_s, leave
         self._first_epoch: Callable[[float], None] | None = first_epoch
         self.active: list[Active] = []
+        self.paused: dict[int, Active] = {}
         self._started = 0
         self._spent_epochs = 0
         self._failures = SharedFailure()
@@ -82,12 +85,11 @@ class Driver:
         while not self._leave():
             moved = self._look_at_all()
             self._failures.check()
-            while self._may_start() and not self._leave():
-                self._begin(Active(self.ledger.ask(), Note()))
+            while not self._leave() and self._start_next():
                 moved = True
-                self._started += 1
             self.clock.keep()
-            if not self.active and self._spent():
+            if not self.active and self._spent() and not self._risen():
+                self._end_paused()
                 self.clock.keep(at_once=True)
                 self._failures.check(ended=True)
                 return True
@@ -111,25 +113,77 @@ class Driver:
                 self._count(done)
         for trial in list(self.ledger.open_trials()):
             one = Active(trial, self.ledger.note(trial), known=self.ledger.told_epochs(trial))
+            if one.note.paused:
+                self._keep_paused(one)
+                continue
             self._say(f"trial {one.number}: goes on")
             self._begin(one)
 
     # Starting
 
-    def _may_start(self) -> bool:
-        return not self._spent() and self.trainer.free() and not any(one.waiting for one in self.active)
+    def _start_next(self) -> bool:
+        """Go on with a paused trial, else begin a new one; False where neither may start now."""
+        if not self.trainer.free() or any(one.waiting for one in self.active):
+            return False
+        risen = [one for one in self._risen() if self.trainer.free_for(one.note.run_id)]
+        if risen:
+            self._promote(risen[0])
+        elif not self._spent():
+            self._begin(Active(self.ledger.ask(), Note()))
+            self._started += 1
+        else:
+            return False
+        return True
 
     def _spent(self) -> bool:
-        """Whether no further trial may start."""
-        budget, limit = self.settings.budget, self.settings.budget.trials
+        """Whether no new trial may start."""
+        limit = self.settings.budget.trials
         if self.ledger.points is not None:
             limit = min(limit or self.ledger.points, self.ledger.points)
         if limit and self._started >= limit:
             return True
-        if budget.seconds and self.clock.seconds >= budget.seconds:
-            return True
-        promised = self._spent_epochs + self.settings.num_epochs * len(self.active)
-        return bool(budget.epochs) and self._started > 0 and promised + self.settings.num_epochs > budget.epochs
+        return self._late() or (self._started > 0 and not self._room_for(self.settings.num_epochs))
+
+    def _late(self) -> bool:
+        limit = self.settings.budget.seconds
+        return bool(limit) and self.clock.seconds >= limit
+
+    def _room_for(self, epochs: int) -> bool:
+        """Whether so many more fit in the budget, beside what is trained and what trains."""
+        limit = self.settings.budget.epochs
+        waiting = sum(one.epochs for one in self.paused.values())
+        promised = self._spent_epochs + waiting + self.settings.num_epochs * len(self.active)
+        return not limit or promised + epochs <= limit
+
+    # Rungs
+
+    def _risen(self) -> list[Active]:
+        """The paused trials that are among the best of their rung by now and fit in the budget, in their order."""
+        if not self.paused or self._late():
+            return []
+        there = [self.paused[number] for number in self.ledger.promotable() if number in self.paused]
+        return [one for one in there if self._room_for(self.settings.num_epochs - one.epochs)]
+
+    def _pause(self, one: Active) -> None:
+        one.note = self.ledger.write_note(one.trial, one.note, paused=True, seconds=round(one.seconds, 3))
+        self.active.remove(one)
+        self.trainer.done(one.note.run_id)
+        self._keep_paused(one)
+
+    def _keep_paused(self, one: Active) -> None:
+        one.epochs = max(one.known, default=0)
+        self.paused[one.number] = one
+
+    def _promote(self, one: Active) -> None:
+        del self.paused[one.number]
+        note = self.ledger.write_note(one.trial, one.note, paused=False, stopping="")
+        self._say(f"trial {one.number} is among the best after epoch {one.epochs} by now")
+        self._begin(Active(one.trial, note, known=one.known))
+
+    def _end_paused(self) -> None:
+        for one in list(self.paused.values()):
+            del self.paused[one.number]
+            self._count(self.ledger.tell(one.trial, endings.at_rung(one).outcome, value=None, pruned=True))
 
     def _begin(self, one: Active) -> None:
         """Train a trial, unless its noted run is there already."""
@@ -169,8 +223,7 @@ class Driver:
     # Looking
 
     def _look_at_all(self) -> bool:
-        late = bool(self.settings.budget.seconds) and self.clock.seconds >= self.settings.budget.seconds
-        moved = False
+        late, moved = self._late(), False
         for one in list(self.active):
             look = self.trainer.look(one.note.run_id)
             moved |= self._take_in(one, look) or look.state not in ("running", "absent")
@@ -200,7 +253,7 @@ class Driver:
             return
         one.known.add(epoch.number)
         if self.ledger.report(one.trial, epoch.number, one.best) and not one.note.stopping:
-            words = f"stops after epoch {epoch.number}: {self.settings.metric} {one.best:.4g} is not among the best"
+            words = f"pauses after epoch {epoch.number}: {self.settings.metric} {one.best:.4g} is not among the best"
             self._stop(one, endings.RUNG, words)
 
     def _stop(self, one: Active, reason: str, words: str) -> None:
@@ -217,8 +270,10 @@ class Driver:
                 self.trainer.stop(one.note.run_id)
         elif look.state == "absent":
             self._start(one)
+        elif one.note.stopping == endings.RUNG:
+            self._pause(one)
         elif one.note.stopping:
-            self._end(one, endings.stopped(one))
+            self._end(one, endings.early(one, "stopped by the end of the time"))
         elif look.state == "succeeded":
             self._end(one, endings.succeeded(one, self.settings.metric))
         elif look.state == "stopped" and not adopted:

@@ -55,12 +55,11 @@ class Ending:
     pruned: bool = False
 
 
-def stopped(one: Active) -> Ending:
-    """The end of a trial that the study stopped: at a rung, or because the budget is spent."""
-    if one.note.stopping == RUNG:
-        last = max(one.known, default=one.epochs)
-        return Ending(replace(one.reached, reason=f"stopped after epoch {last}"), pruned=True)
-    return early(one, "stopped by the end of the time")
+def at_rung(one: Active) -> Ending:
+    """The end of a trial that paused at a rung and was not taken up again."""
+    last = max(one.known, default=one.epochs)
+    reached = Outcome(epochs=last, seconds=round(one.note.seconds, 3))
+    return Ending(replace(reached, reason=f"stopped after epoch {last}"), pruned=True)
 
 
 def early(one: Active, reason: str) -> Ending:

@@ -29,12 +29,15 @@ class Note:
         stopping: why it is being stopped: ``rung`` or ``budget``; empty where it shall train on.
         restarts: how often it was started again after it was lost.
         batch_size: that replaces the usual one, after the memory ran out; 0 else.
+        paused: it waits at a rung; seconds: that it had trained by then.
     """
 
     run_id: str = ""
     stopping: str = ""
     restarts: int = 0
     batch_size: int = 0
+    paused: bool = False
+    seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Ledger:
         from optuna.study import StudyDirection
 
         from skillrun.automl.journal import open_journal
+        from skillrun.automl.rungs import PausingStudy
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         algorithm = settings.resolved()
@@ -64,20 +68,25 @@ class Ledger:
         if name not in {study.study_name for study in storage.get_all_studies()}:
             way = StudyDirection.MAXIMIZE if settings.more_is_better else StudyDirection.MINIMIZE
             storage.create_new_study([way], name)
-        self.study = optuna.load_study(
-            study_name=name, storage=storage, sampler=algorithm.sampler, pruner=algorithm.pruner
-        )
+        self.study = PausingStudy(name, storage, algorithm.sampler, algorithm.pruner)
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials in the order of their numbers."""
-        return self.study.get_trials(deepcopy=False)
+        """All trials in the order of their numbers; paused ones are open."""
+        return self.study._storage.get_all_trials(self.study._study_id, deepcopy=False)
 
     def open_trials(self) -> Iterator[Trial]:
-        """Trials that were begun and not told."""
+        """Trials that were begun and not told, paused ones among them."""
         from optuna.trial import Trial, TrialState
 
-        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            yield Trial(self.study, frozen._trial_id)
+        for frozen in self.trials():
+            if frozen.state == TrialState.RUNNING:
+                yield Trial(self.study, frozen._trial_id)
+
+    def promotable(self) -> list[int]:
+        """Numbers of the paused trials that may go on by now, in this order."""
+        from skillrun.automl.rungs import promotable
+
+        return promotable(self.study, self.trials(), self.settings.reduction)
 
     def ask(self) -> Trial:
         """A new trial; the first is the template's own values. Whatever it draws is in the journal at once."""
@@ -126,7 +135,8 @@ class Row:
     """One trial for tables and pages.
 
     Attributes:
-        state: ``running``, ``complete``, ``stopped`` (before its end), ``failed`` or ``waiting``.
+        state: ``running``, ``paused`` (at a rung), ``complete``, ``stopped`` (before its end), ``failed`` or
+            ``waiting``.
         values: of the searched keys that mattered.
     """
 
@@ -172,10 +182,12 @@ def rows(trials: list[FrozenTrial]) -> list[Row]:
 
 def row(trial: FrozenTrial) -> Row:
     """One of them."""
+    from skillrun.automl.rungs import is_paused
+
     outcome = Outcome(**trial.user_attrs.get(OUTCOME, {}))
     return Row(
         number=trial.number,
-        state=_STATES[trial.state.name],
+        state="paused" if is_paused(trial) else _STATES[trial.state.name],
         value=trial.value if trial.state.is_finished() else _latest(trial),
         run_id=str(trial.user_attrs.get(RUN, {}).get("run_id", "")),
         epochs=outcome.epochs or max(trial.intermediate_values, default=0),

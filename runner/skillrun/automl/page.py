@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
+from skillrun.automl.param import show
 from skillrun.automl.pictures import history, parallel_coordinates
 from skillrun.automl.result import StudyResult
 from skillrun.runfolder import write_atomic
@@ -31,4 +32,5 @@ def render(result: StudyResult) -> str:
         history=Markup(history(settings, result.rows)),
         lines=Markup(parallel_coordinates(settings, result.rows, keys)),
         number=lambda value: "" if value is None else f"{value:.6g}",
+        shown=lambda value: f"{value:.4g}" if isinstance(value, float) else show(value),
     )

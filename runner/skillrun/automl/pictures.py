@@ -12,6 +12,8 @@ from skillrun.automl.settings import Settings
 
 _WIDTH, _HEIGHT = 960, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 16, 40
+# Of the parallel lines: the ends of an axis, and where a line passes below it.
+_AXIS_TOP, _AXIS_BOTTOM, _BELOW = 36, 216, 12
 _SHOWN_KEYS = 12
 
 
@@ -41,35 +43,34 @@ def history(settings: Settings, rows: Sequence[Row]) -> str:
 
 
 def parallel_coordinates(settings: Settings, rows: Sequence[Row], keys: Sequence[str]) -> str:
-    """One line a trial over the first keys and the metric; the better, the darker. Gaps: the key did not matter."""
+    """One line a trial over the first keys and the metric; the better, the stronger. Below an axis: no matter."""
     done = [row for row in rows if row.value is not None and math.isfinite(row.value)]
     params = {param.key: param for param in settings.space.params}
     shown = [params[key] for key in keys if key in params][:_SHOWN_KEYS]
     if len(done) < 2 or not shown:
         return ""
-    x = _scale(0, len(shown), _LEFT, _WIDTH - 60)
+    x = _scale(0, len(shown), _LEFT + 90, _WIDTH - 60)
     low, high = _ends([float(row.value or 0) for row in done])
-    metric_y = _scale(low, high, _HEIGHT - _BOTTOM - 30, _TOP + 20)
+    metric_y = _scale(low, high, _AXIS_BOTTOM, _AXIS_TOP)
     parts = [_axis(x(place), param.key, *_end_texts(param)) for place, param in enumerate(shown)]
     parts.append(_axis(x(len(shown)), settings.metric, f"{low:.4g}", f"{high:.4g}"))
     order = sorted(done, key=lambda row: float(row.value or 0), reverse=not settings.more_is_better)
     for rank, row in enumerate(order):
-        shade = rank / max(len(order) - 1, 1)
-        color = f"hsl({215 - 15 * shade:.0f},{20 + 60 * shade:.0f}%,{82 - 50 * shade:.0f}%)"
-        spots = [(x(place), _share(param, row.values.get(param.key))) for place, param in enumerate(shown)]
-        for piece in _pieces([*spots, (x(len(shown)), metric_y(float(row.value or 0)))]):
-            title = f"<title>trial {row.number}: {row.value:.6g}</title>"
-            parts.append(f'<polyline style="stroke:{color}" points="{_points(piece)}">{title}</polyline>')
+        spots = [(x(place), _height(param, row.values.get(param.key))) for place, param in enumerate(shown)]
+        spots.append((x(len(shown)), metric_y(float(row.value or 0))))
+        strength = 0.15 + 0.85 * rank / max(len(order) - 1, 1)
+        title = f"<title>trial {row.number}: {row.value:.6g}</title>"
+        parts.append(f'<polyline class="trial" opacity="{strength:.2f}" points="{_points(spots)}">{title}</polyline>')
     return _svg(parts, "trials over the searched keys")
 
 
-def _share(param: Param, value: object) -> float | None:
-    """Where a value lies on its axis, in pixels; None where the key did not matter."""
-    if value is None and None not in param.choices:
-        return None
-    to = _scale(0, 1, _HEIGHT - _BOTTOM - 30, _TOP + 20)
-    if param.kind == "choice":
-        return to(param.choices.index(value) / max(len(param.choices) - 1, 1)) if value in param.choices else None
+def _height(param: Param, value: object) -> float:
+    """Where a value lies on its axis, in pixels; below it where the key did not matter."""
+    to = _scale(0, 1, _AXIS_BOTTOM, _AXIS_TOP)
+    if param.kind == "choice" and value in param.choices:
+        return to(param.choices.index(value) / max(len(param.choices) - 1, 1))
+    if param.kind == "choice" or value is None:
+        return _AXIS_BOTTOM + _BELOW
     number, low, high = float(str(value)), param.low, param.high
     if param.log:
         number, low, high = math.log(number), math.log(low), math.log(high)
@@ -80,16 +81,6 @@ def _end_texts(param: Param) -> tuple[str, str]:
     if param.kind == "choice":
         return show(param.choices[0]), show(param.choices[-1])
     return show(param.low), show(param.high)
-
-
-def _pieces(spots: Sequence[tuple[float, float | None]]) -> list[list[tuple[float, float]]]:
-    found: list[list[tuple[float, float]]] = [[]]
-    for across, down in spots:
-        if down is None:
-            found.append([])
-        else:
-            found[-1].append((across, down))
-    return [piece for piece in found if len(piece) > 1]
 
 
 def _scale(low: float, high: float, first: float, last: float) -> Callable[[float], float]:
@@ -109,13 +100,13 @@ def _axes(low: float, high: float, y: Callable[[float], float]) -> list[str]:
 
 
 def _axis(across: float, name: str, low: str, high: str) -> str:
-    bottom, top = _HEIGHT - _BOTTOM - 30, _TOP + 20
-    short = ".".join(name.split(".")[-2:])
+    short, below = ".".join(name.split(".")[-2:]), _AXIS_BOTTOM + _BELOW + 14
     return (
-        f'<g><title>{html.escape(name)}</title><line x1="{across:.1f}" x2="{across:.1f}" y1="{top}" y2="{bottom}"/>'
-        f"{_text(across, bottom + 14, low, 'middle')}{_text(across, top - 6, high, 'middle')}"
-        f'<text x="{across:.1f}" y="{bottom + 30}" text-anchor="end" '
-        f'transform="rotate(-14 {across:.1f} {bottom + 30})">{html.escape(short)}</text></g>'
+        f"<g><title>{html.escape(name)}</title>"
+        f'<line x1="{across:.1f}" x2="{across:.1f}" y1="{_AXIS_TOP}" y2="{_AXIS_BOTTOM}"/>'
+        f"{_text(across, below, low, 'middle')}{_text(across, _AXIS_TOP - 6, high, 'middle')}"
+        f'<text x="{across:.1f}" y="{below + 16}" text-anchor="end" '
+        f'transform="rotate(-14 {across:.1f} {below + 16})">{html.escape(short)}</text></g>'
     )
 
 

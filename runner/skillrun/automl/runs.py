@@ -61,6 +61,10 @@ class RunTrainer:
         """Whether a GPU, or a place on the processors, is free."""
         return self._slots.free()
 
+    def free_for(self, run_id: str) -> bool:
+        """Whether the GPUs that it trained on are free; it goes on where it was planned for."""
+        return self._slots.free_for(Plan.load(self._folder.run(run_id).plan).gpus)
+
     def plan(self, wish: Wish) -> str:
         """Resolve spec, data, weights and place of a trial. Raises what `prepare` raises."""
         from skillrun.prepare import prepare

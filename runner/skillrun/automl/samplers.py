@@ -77,6 +77,38 @@ class PerTrial(BaseSampler):
         return len(finished) < self._startup
 
 
+class Staged(BaseSampler):
+    """One sampler for the middle of a study, another for its beginning and its end.
+
+    Args:
+        middle: makes the sampler of the middle, which is costly to load or to run on many trials.
+        other: the one before and after.
+        finished: with so many finished trials a draw is the middle's.
+    """
+
+    def __init__(self, middle: Callable[[], BaseSampler], other: BaseSampler, finished: range) -> None:
+        self._middle = middle
+        self._other = other
+        self._finished = finished
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._now(study).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._now(study).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._now(study).sample_independent(study, trial, param_name, param_distribution)
+
+    def _now(self, study: Study) -> BaseSampler:
+        finished = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        return self._middle() if finished in self._finished else self._other
+
+
 class GridOfPoints(BaseSampler):
     """Hands out points in their order, one for each trial.
 

@@ -63,6 +63,7 @@ class Settings:
             shared cache of decoded data, ...
         outputs: result folders that the user chose, by spec key; each trial gets a folder of its own below.
         num_epochs: of a full training; per_trial: GPUs of one trial.
+        process: whether ``bayesian`` asks a Gaussian process, decided once.
     """
 
     study_id: str
@@ -86,6 +87,7 @@ class Settings:
     keep_all: bool = False
     extra: tuple[str, ...] = ()
     outputs: Mapping[str, str] | None = None
+    process: bool = False
 
     @property
     def model(self) -> str:
@@ -111,6 +113,7 @@ class Settings:
             epochs=self.num_epochs,
             first_rung=self.first_rung,
             reduction=self.reduction,
+            process=self.process,
         )
         return resolve(self.algorithm, self.seed, self.space, effort)
 

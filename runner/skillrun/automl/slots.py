@@ -55,6 +55,12 @@ class Slots:
             return len(self._taken) < self.at_once
         return len(self._free()) >= self._per_trial
 
+    def free_for(self, asked: str) -> bool:
+        """Whether the GPUs that a plan names are free; on the processors any place will do."""
+        if not self._on_gpus:
+            return self.free()
+        return self.free() and set(gpus.parse_request(asked).ids) <= {gpu.uuid for gpu in self._free()}
+
     def take(self, run_id: str) -> HostOptions:
         """The host options of a trial that takes a free place."""
         chosen = tuple(gpu.uuid for gpu in self._free()[: self._per_trial]) if self._on_gpus else ()

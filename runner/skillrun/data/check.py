@@ -9,11 +9,12 @@ from pathlib import Path
 from skillrun.archives import extract
 from skillrun.data.check_classify import check_classify
 from skillrun.data.check_segment import SegmentFolders, check_segment
+from skillrun.data.leaks import check_leaks, sides_of
 from skillrun.data.probe import Progress
 from skillrun.data.report import DatasetReport
-from skillrun.findings import Finding
 from skillrun.data.segment_masks import MaskRule, mask_rule
 from skillrun.errors import DataError, NotFoundError
+from skillrun.findings import Finding
 
 __all__ = [
     "DatasetReport",
@@ -29,6 +30,13 @@ __all__ = [
 CSV_NAME = "dataset.csv"
 IMAGES = "images"
 ARCHIVES = ("images.tar.gz", "images.tgz", "images.tar", "images.tar.xz", "images.zip")
+# Sections of the spec by the usual name of the folder; other folders count as training data.
+SPLIT_FIELDS = {
+    "val": "validation_dataset",
+    "eval": "test_dataset",
+    "test": "test_dataset",
+    "infer": "infer_dataset",
+}
 
 
 def check_dataset(
@@ -51,22 +59,27 @@ def check_dataset(
         cache_root: where archives are unpacked; None unpacks into a temporary folder.
         progress: called with (images done, images in all) of each data set.
 
+    Splits and data sets are compared with each other: nothing that is held out should be trained on.
+
     Raises:
         NotFoundError: ``E_DATA_NOT_FOUND``, a path does not exist.
         DataError: ``E_DATA_LAYOUT``, a path holds no data set; or an archive is refused (``E_ARCHIVE_…``).
     """
+    if cache_root is None:
+        with tempfile.TemporaryDirectory(prefix="skillrun-check-") as folder:
+            return check_dataset(paths, image_ext=image_ext, masks=masks, cache_root=folder, progress=progress)
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     reports = {str(path): _check_one(Path(path), image_ext, masks, cache_root, progress) for path in listed}
-    if len(reports) == 1:
-        return next(iter(reports.values()))
-    return _joined(Path(), reports)
+    whole = next(iter(reports.values())) if len(reports) == 1 else _joined(Path(), reports)
+    check_leaks(whole, sides_of(whole.parts or {"": whole}))
+    return whole
 
 
 def _check_one(
     path: Path,
     image_ext: str | None,
     masks: MaskRule | None,
-    cache_root: str | Path | None,
+    cache_root: str | Path,
     progress: Progress | None,
 ) -> DatasetReport:
     if not path.exists():
@@ -88,18 +101,14 @@ def _check_one(
 
 
 def _check_csv(
-    csv_path: Path, image_ext: str | None, cache_root: str | Path | None, progress: Progress | None
+    csv_path: Path, image_ext: str | None, cache_root: str | Path, progress: Progress | None
 ) -> DatasetReport:
     images = csv_path.parent / IMAGES
     archive = next((a for name in ARCHIVES if (a := csv_path.parent / name).is_file()), None)
-    if images.is_dir() or archive is None:
-        return check_classify(csv_path, images, image_ext=image_ext, progress=progress)
-    if cache_root is not None:
-        unpacked = extract(archive, cache_root)
-        return check_classify(csv_path, unpacked, image_ext=image_ext, progress=progress)
-    with tempfile.TemporaryDirectory(prefix="skillrun-check-") as folder:
-        unpacked = extract(archive, folder)
-        return check_classify(csv_path, unpacked, image_ext=image_ext, progress=progress)
+    if not images.is_dir() and archive is not None:
+        images = extract(archive, cache_root)
+    field = SPLIT_FIELDS.get(csv_path.parent.name, "train_dataset")
+    return check_classify(csv_path, images, image_ext=image_ext, field=field, progress=progress)
 
 
 def _joined(path: Path, parts: dict[str, DatasetReport]) -> DatasetReport:
@@ -107,6 +116,8 @@ def _joined(path: Path, parts: dict[str, DatasetReport]) -> DatasetReport:
     for part in parts.values():
         for name in ("rows", "images", "missing", "unreadable", "hidden", "duplicates", "unused"):
             setattr(whole, name, getattr(whole, name) + getattr(part, name))
+        whole.twins += part.twins
+        whole.shifts += part.shifts
         for name in ("labels", "sizes", "extensions"):
             getattr(whole, name).update(getattr(part, name))
     return whole
