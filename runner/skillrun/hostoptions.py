@@ -123,12 +123,13 @@ def shm_size(values: Mapping[str, Any], container: str) -> str:
 
     Every worker holds `PREFETCHED_BATCHES` batches of float32 tensors there, each pair with all its images.
     """
-    needed = max(_loader_bytes(values, task) for task in ("classify", "segment")) * HEADROOM
+    needed = max(loader_bytes(values, task) for task in ("classify", "segment")) * HEADROOM
     size = max(int(needed), DOCUMENTED_SHM.get(container, DOCUMENTED_SHM["train"]))
     return f"{-(-size // 2**30)}g"
 
 
-def _loader_bytes(values: Mapping[str, Any], task: str) -> int:
+def loader_bytes(values: Mapping[str, Any], task: str) -> int:
+    """Bytes of shared memory that the loader processes of a task hold at most, without headroom."""
     section = get_dotted(values, f"dataset.{task}") or {}
     if not section:
         return 0

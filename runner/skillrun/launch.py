@@ -1,4 +1,4 @@
-"""Starting a plan: look at the data, make the run folder, call the backend. On an error nothing is left behind."""
+"""Starting a plan: run the preflight, make the run folder, call the backend. On an error nothing is left behind."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from skillrun.backends import Backend, Quiet, Talk, get_backend
+from skillrun.backends import Quiet, Talk, get_backend
 from skillrun.delivery import check_delivery
 from skillrun.errors import BackendError, ConflictError, SkillrunError, UsageError
 from skillrun.plan import Plan
-from skillrun.preflight import check_data, check_weights
+from skillrun.preflight import require_passed
 from skillrun.runfolder import RunFolder, write_atomic
-from skillrun.specfile import parse_spec
 from skillrun.staging import Staged, bring
 from skillrun.watch import status
 
 
 def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
-    """Check the data, make the run folder and start the run.
+    """Check spec, host and data, make the run folder and start the run.
 
     Raises:
-        DataError: the data set can not be used; BackendError: the backend can not start it.
-        UsageError: a search was asked for; `skillrun.automl.search.run_search` does that.
+        DataError: the data set can not be used; PreflightError: the host has no room for it; BackendError: the backend
+        can not start it.
+        UsageError: the spec can not work, or a search was asked for; `skillrun.automl.search.run_search` does that.
     """
     if plan.automl and plan.automl["state"] == "on":
         raise UsageError(
@@ -35,7 +35,7 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
     backend.require_ready(plan)
     check_delivery(plan)
     _bring_weights(plan, talk)
-    _check_inputs(backend, plan)
+    require_passed(plan, here=backend.local_files, say=talk.say)
     settled = backend.settle(plan, talk)
     run = RunFolder(Path(plan.run_dir))
     try:
@@ -54,14 +54,6 @@ def _bring_weights(plan: Plan, talk: Talk) -> None:
     if plan.weights:
         pinned = Staged(**{**plan.weights, "path": Path(plan.weights["path"])})
         bring(pinned, offline=plan.offline, show=partial(talk.fetched, "weights"))
-
-
-def _check_inputs(backend: Backend, plan: Plan) -> None:
-    """Data and weights. Those on the host of a remote engine can not be read here; it checks that the paths exist."""
-    if backend.local_files:
-        values = parse_spec(plan.spec_text).values
-        check_weights(values, plan.action)
-        check_data(values, plan.action)
 
 
 def _write(run: RunFolder, plan: Plan, owner: str) -> None:
@@ -133,7 +125,7 @@ def resume(run: RunFolder, talk: Talk | None = None) -> None:
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
     _bring_weights(plan, talk)
-    _check_inputs(backend, plan)
+    require_passed(plan, here=backend.local_files, say=talk.say)
     settled = backend.settle(plan, talk)
     try:
         for proof in (run.exit, run.result):

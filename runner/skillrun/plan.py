@@ -39,6 +39,7 @@ class Plan(BaseModel):
         parent: what the run starts from: run id, file, reason, sha256, relation (``parent`` or ``resume``).
         weights: backbone weights that the launch brings to their place: path, source, revision, sha256, size in bytes.
         offline: whether the launch may ask a server; upload_to: where the run's folder is sent at the end.
+        waived: codes of findings that do not refuse the launch.
         user: ``uid:gid`` of the caller, who owns what the run writes.
         spec_text: the resolved spec with host paths; with it the run can be repeated on any backend.
         container_spec_text: the same spec as the container reads it, empty where both are the same.
@@ -76,6 +77,7 @@ class Plan(BaseModel):
     upload_to: str = ""
     automl: dict[str, str] | None = None
     notices: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
     spec_text: str
     container_spec_text: str = ""
     plan_hash: str = ""
@@ -83,7 +85,7 @@ class Plan(BaseModel):
     def hashed(self) -> Plan:
         """The same plan with its ``plan_hash`` filled in."""
         left_out = {"plan_hash", "run_id", "run_dir", "skillrun_version", "notices", "spec_text", "container_spec_text"}
-        left_out |= {"pull", "wait_gpu_s", "offline", "upload_to"}
+        left_out |= {"pull", "wait_gpu_s", "offline", "upload_to", "waived"}
         body = {**self.model_dump(mode="json", exclude=left_out), "spec": parse_spec(self.spec_text).values}
         text = json.dumps(_without(body, self.run_dir), sort_keys=True)
         return self.model_copy(update={"plan_hash": hashlib.sha256(text.encode()).hexdigest()})

@@ -14,6 +14,8 @@ from skillrun.errors import NotFoundError, PreflightError, UsageError
 from skillrun.hostoptions import HostOptions
 from skillrun.plan import Plan
 from skillrun.planning import Origins, Place, find_place, gpu_values, make_plan
+from skillrun.preflight import waivable
+from skillrun.preflight.schema_rules import resolve
 from skillrun.progress import Progress
 from skillrun.runfolder import RunFolder, check_writable, list_runs, new_run_id, workspace
 from skillrun.spec import NOT_GIVEN, ResolvedSpec, SpecBuilder, path_keys
@@ -38,6 +40,7 @@ class Request:
         container: whose image a container backend runs: ``skillrun`` or ``tao``; ``image`` names another one.
         results: folder for the results, instead of the run's own ``results/``; or an address to which the run's
             folder is sent at the end.
+        waive: codes of findings of the preflight that must not refuse the launch.
     """
 
     model: str
@@ -58,6 +61,10 @@ class Request:
     host: HostOptions = field(default_factory=HostOptions)
     results: Path | str = ""
     workspace: Path | None = None
+    waive: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "waive", tuple(self.waive))  # JSON has lists only
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def prepare(request: Request, talk: Talk | None = None) -> Prepared:
     parent = _add_layers(builder, request, given, wish, contract, run, bring)
     show = partial(talk.fetched, "weights")
     weights = add_backbone(builder, contract.spec_params, here=here, offline=request.offline, show=show)
-    spec = builder.resolve()
+    spec = resolve(builder)
     staged = {BACKBONE} if weights else set()
     _require_inputs(contract.inputs, spec, action, root, here=here, staged=staged)
     check_writable(Path(spec.get("results_dir")), what="the results folder")
@@ -99,6 +106,7 @@ def prepare(request: Request, talk: Talk | None = None) -> Prepared:
     plan = make_plan(request, run, spec, builder.schema, contract, place, Origins(parent, weights))
     changes = {
         "automl": decision.to_json() if decision else None,
+        "waived": waivable(request.waive) if request.waive else (),
         "notices": (*plan.notices, *(lineage.told(spec, wish.parent) if wish else ()), *_policy_notices(decision)),
     }
     return Prepared(plan.model_copy(update=changes).hashed(), spec, builder, place.reason)
@@ -137,6 +145,8 @@ def _add_layers(
         builder.add("--results", {"results_dir": str(Path(request.results).expanduser().absolute())})
     builder.add_overrides(request.overrides)
     _add_addresses(builder, bring)
+    if wish:
+        lineage.add_margin(builder, wish, contract.spec_params, run.path.parent)
     builder.add(f"--gpus {request.host.gpus}", gpu_values(contract.subcommand, request.host.gpus))
     if wish:
         lineage.check_asked(builder, wish)

@@ -20,8 +20,9 @@ import pytest
 from skillrun.automl.budget import Budget, Clock
 from skillrun.automl.driver import RESTARTS, Driver
 from skillrun.automl.journal import open_journal
-from skillrun.automl.ledger import Ledger, Row, best_row, read_rows, rows
+from skillrun.automl.ledger import Ledger, Row, best_row, front, read_rows, rows
 from skillrun.automl.param import Param, Value
+from skillrun.automl.result import importance
 from skillrun.automl.settings import Settings
 from skillrun.automl.space import Space
 from skillrun.automl.trainer import Epoch, Look, Wish
@@ -410,6 +411,40 @@ def test_paused_trials_count_in_a_budget_of_epochs(tmp_path: Path) -> None:
     decided = settings(algorithm="asha", budget=Budget(epochs=30))
     found = drive(tmp_path, decided, Stepwise(falling))
     assert 20 <= sum(row.epochs for row in found) <= 30
+
+
+class Timed(AtOnce):
+    """The better a trial, the slower its network; one that is lost measured nothing."""
+
+    def look(self, run_id: str) -> Look:
+        look, number = super().look(run_id), self.wishes[run_id].number
+        return replace(look, latency_ms=None if number == 2 else 100 * quality(self.wishes[run_id].values))
+
+
+def test_latency_is_a_second_goal_and_no_trial_on_the_front_is_beaten_in_both(tmp_path: Path) -> None:
+    decided = settings(algorithm="bayesian", budget=Budget(trials=14), second="latency_ms")
+    found = drive(tmp_path, decided, Timed())
+    assert [row.number for row in found if row.state == "failed"] == [2]
+    assert found[2].reason == "the training measured no latency_ms"
+    best = front(found, decided.better)
+    assert len(best) == 13  # here speed costs quality, so every trial is worth its while
+    assert [row.second for row in best] == sorted(row.second or 0 for row in best)
+    beaten = replace(best[0], number=99, value=(best[0].value or 0) / 2)
+    assert front([*found, beaten], decided.better) == best
+    assert importance(Ledger(tmp_path / "journal.log", decided).study).keys() == {LR.key, MARGIN.key}
+
+
+def test_a_trial_that_ends_before_its_latency_is_measured_has_no_value(tmp_path: Path) -> None:
+    decided = settings(algorithm="random", budget=Budget(trials=2), second="latency_ms")
+    trainer = AtOnce(script={0: [Look("running", (Epoch(1, 0.5, 1.0),), 1), Look("stopped", passed=1)]})
+    trainer.script[1] = [Look("succeeded", (Epoch(1, 0.5, 1.0),), 1, latency_ms=7.0)]
+    first, second = drive(tmp_path, decided, trainer)
+    assert (first.state, first.value, first.reason) == (
+        "stopped",
+        None,
+        "stopped by hand, before latency_ms was measured",
+    )
+    assert (second.value, second.second) == (0.5, 7.0)
 
 
 def test_leaving_keeps_open_trials_for_the_next_driver(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def _write(path: Path, text: str, encoding: str = "utf-8") -> None:
 @pytest.fixture
 def good(hostile_dir: Path) -> Path:
     """Two rows, PASS and spur, at a hostile path."""
-    for name in ("ü 1", "2"):
-        _image(hostile_dir / "images" / "test, b'1" / f"{name}.png")
+    for level, name in enumerate(("ü 1", "2")):
+        _image(hostile_dir / "images" / "test, b'1" / f"{name}.png", colour=(level, 9, 0))
         _image(hostile_dir / "images" / "golden" / f"{name}.png")
     rows = '"test, b\'1",golden,PASS,ü 1\n"test, b\'1",golden,spur,2\n'
     _write(hostile_dir / "dataset.csv", HEADER + rows)
@@ -171,7 +171,7 @@ def test_large_sets_are_probed_by_header_and_end(tmp_path: Path) -> None:
 
 
 def test_details_stop_but_counts_do_not(good: Path) -> None:
-    _append(good, "".join(f"golden,golden,open,gone{i}\n" for i in range(40)))
+    _append(good, "".join(f"golden,golden,{('PASS', 'open')[i % 2]},gone{i}\n" for i in range(40)))
     report = _classify(good)
     assert report.totals == {"E_DATA_IMAGE_MISSING": 80}
     assert len(report.findings) == DETAILS_PER_CODE

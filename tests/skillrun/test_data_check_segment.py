@@ -27,9 +27,9 @@ def _write(path: Path, text: str, encoding: str = "utf-8") -> None:
 @pytest.fixture
 def pairs(hostile_dir: Path) -> Path:
     """A segment root with three pairs at a hostile path."""
-    for name in ("1", "2", "ü3"):
+    for level, name in enumerate(("1", "2", "ü3"), start=1):
         _image(hostile_dir / "A" / f"{name}.png")
-        _image(hostile_dir / "B" / f"{name}.png")
+        _image(hostile_dir / "B" / f"{name}.png", colour=(level, 0, 0))
         mask = Image.new("L", (8, 8), 0)
         mask.putpixel((2, 2), 255)
         (hostile_dir / "label").mkdir(exist_ok=True)
@@ -147,6 +147,7 @@ def test_masks_in_colour_need_a_table_that_holds_each_colour(pairs: Path) -> Non
 def test_lists_may_have_a_header_columns_comments_and_names_with_blanks(pairs: Path) -> None:
     for part in ("A", "B", "label"):
         shutil.copy(pairs / part / "1.png", pairs / part / "board 1 top.png")
+    _image(pairs / "B" / "board 1 top.png", colour=(77, 0, 0))
     _write(pairs / "list" / "train.txt", "# made by hand\nboard 1 top.png\n1.png A/1.png\n")
     (pairs / "list" / "val.txt").unlink()
     _write(pairs / "list" / "val.csv", 'id,image\n7,2.png\n8,"ü3.png"\n')

@@ -64,6 +64,11 @@ def test_evaluation_reports_metrics_and_keeps_the_rows(trained: Path, case: Any)
         "predicted",
     ]
     assert [row[:5] for row in table[1:]] == case.rows(trained / "data.csv")[1:]
+    sweep = case.rows(folder / "threshold_sweep.csv")
+    assert sweep[0] == ["margin", "escapes", "false_calls", "escape_rate", "overkill_rate"]
+    at_margin = next(row for row in sweep[1:] if float(row[0]) == metrics["margin"])
+    assert [float(cell) for cell in at_margin[1:3]] == [metrics["escapes"], metrics["false_calls"]]
+    assert {"path": "threshold_sweep.csv", "kind": "sweep"} in case.result(folder)["artifacts"]
     assert (folder / "worst_cases.png").stat().st_size > 0
     notices = [event["message"] for event in case.lines(folder / "events.jsonl") if event["event"] == "notice"]
     assert notices == ["dataset.classify.image_height is 32 as in the checkpoint, not 64."]
@@ -80,6 +85,12 @@ def test_inference_writes_a_score_per_row_even_without_labels(trained: Path, cas
     assert scored[0][-1] == "siamese_score"
     assert [row[2] for row in scored[1:]] == [row[3] for row in table[1:]]
     assert all(0 <= float(row[-1]) <= 1 for row in scored[1:])
+    decided = case.rows(trained / "results" / "inference" / "predictions.csv")
+    assert decided[0] == ["path", "score", "decision", "board"]
+    wanted = ["NO_PASS" if float(row[-1]) > 0.5 else "PASS" for row in scored[1:]]
+    assert [row[2] for row in decided[1:]] == wanted
+    metrics = case.result(trained / "results" / "inference")["metrics"]
+    assert (metrics["margin"], metrics["num_no_pass"]) == (0.5, wanted.count("NO_PASS"))
 
 
 def test_resuming_continues_epochs_steps_and_learning_rate(trained: Path, case: Any, tmp_path: Path) -> None:

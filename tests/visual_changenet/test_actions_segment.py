@@ -55,6 +55,12 @@ def test_evaluation_writes_scores_table_masks_and_pictures(trained_segment: Path
     assert table[0] == ["path", "label", "score", "decision", "iou", "changed_share", "predicted_share"]
     assert [row[0] for row in table[1:]] == [f"pair {i:02d}.png" for i in range(6, 10)]
     assert all(row[1] == "CHANGE" and math.isclose(float(row[5]), 144 / 1024, rel_tol=1e-6) for row in table[1:])
+    objects = case.rows(folder / "objects.csv")
+    assert objects[0] == ["path", "x", "y", "width", "height", "area", "size", "covered", "found"]
+    assert [row[3:7] for row in objects[1:]] == [["12", "12", "144", "large"]] * 4
+    assert [row[1:3] for row in objects[1:]] == [[str(3 * (i % 5)), str(2 * (i % 7))] for i in range(6, 10)]
+    assert metrics["test_objects_large"] == 4
+    assert metrics["test_object_recall"] == sum(row[8] == "1" for row in objects[1:]) / 4
     with Image.open(folder / "masks" / "pair 06.png") as mask:
         assert mask.size == (32, 32) and set(np.unique(np.array(mask))) <= {0, 255}
     drawn = {path.name for path in (folder / "combined_visualisation").iterdir()}

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from visual_changenet.memory import peak_memory
+
 PROGRESS_GAP_S = 0.5
 
 
@@ -59,7 +61,7 @@ class Progress:
         return step >= self.steps or time.monotonic() - self._last >= PROGRESS_GAP_S
 
     def update(self, step: int, pairs: int, loss: float | None = None) -> None:
-        """Count ``pairs`` more pairs as done; write an event where one is due."""
+        """Count ``pairs`` more pairs as done; write an event, with speed, time left and memory, where one is due."""
         self.pairs += pairs
         if not self.due(step):
             return
@@ -76,4 +78,5 @@ class Progress:
             loss=loss,
             pairs_per_s=round(self.pairs / passed, 3),
             eta_s=round(passed / max(step - self.done, 1) * left, 1),
+            **peak_memory(),
         )

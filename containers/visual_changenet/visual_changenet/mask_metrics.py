@@ -1,8 +1,10 @@
-"""Scores of change maps from a confusion matrix."""
+"""Scores of change maps: pixels from a confusion matrix, and which changed objects were found."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,11 @@ from visual_changenet.data.masks import IGNORED
 if TYPE_CHECKING:
     from torch import Tensor
 
+Size = Literal["small", "medium", "large"]
+# Largest share of the map's pixels of a small and of a medium object: 8 x 8 and 26 x 26 of 256 x 256.
+SMALL, MEDIUM = 0.001, 0.01
+# An object is found where at least this share of its pixels is called a change.
+FOUND = 0.5
 EPS = float(np.finfo(np.float32).eps)
 
 
@@ -50,3 +57,63 @@ def mask_scores(confusion: NDArray[np.float64] | Tensor) -> dict[str, float]:
     out = {"acc": float(hits.sum() / (counts.sum() + EPS))}
     out |= {f"m{name.lower()}": float(values.mean()) for name, values in scores.items()}
     return out | {f"{name}_{i}": float(value) for name, values in scores.items() for i, value in enumerate(values)}
+
+
+@dataclass(frozen=True)
+class ChangedObject:
+    """One connected change of a true mask.
+
+    Attributes:
+        x, y, width, height: its box in pixels of the map. area: its pixels.
+        share: area of the whole map, 0..1.
+        covered: share of its pixels that were called a change, of whatever class, 0..1.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area: int
+    share: float
+    covered: float
+
+    @property
+    def size(self) -> Size:
+        """By its share of the map: small up to 0.1 %, medium up to 1 %, else large."""
+        return "small" if self.share <= SMALL else "medium" if self.share <= MEDIUM else "large"
+
+    @property
+    def found(self) -> bool:
+        """Whether at least half of it was called a change."""
+        return self.covered >= FOUND
+
+
+def changed_objects(truth: NDArray[np.uint8], called: NDArray[np.uint8]) -> list[ChangedObject]:
+    """The changes of a true mask, in reading order; pixels that touch by a side or a corner are one.
+
+    Args:
+        truth, called: classes (S, S); 0 is no change, 255 of the truth is not counted.
+    """
+    import cv2
+
+    changed = ((truth > 0) & (truth != IGNORED)).astype(np.uint8)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(changed, connectivity=8)
+    hits = np.bincount(labels[called > 0], minlength=count)
+    found = []
+    for index in range(1, count):
+        x, y, width, height, area = (int(cell) for cell in boxes[index])
+        found.append(ChangedObject(x, y, width, height, area, area / truth.size, float(hits[index]) / area))
+    return found
+
+
+def object_scores(objects: Iterable[ChangedObject]) -> dict[str, float]:
+    """objects and object_recall (0..1, found of all), and the same per size; a recall only where there are objects."""
+    out: dict[str, float] = {}
+    every = list(objects)
+    sizes: tuple[Size, ...] = ("small", "medium", "large")
+    groups = [("", every), *((f"_{size}", [one for one in every if one.size == size]) for size in sizes)]
+    for name, group in groups:
+        out[f"objects{name}"] = float(len(group))
+        if group:
+            out[f"object_recall{name}"] = sum(one.found for one in group) / len(group)
+    return out

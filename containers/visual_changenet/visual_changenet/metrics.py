@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Scores = NDArray[np.float64]
 Targets = NDArray[np.int64]
+SWEEP_LIMIT = 1000
 OVERKILL_LIMITS = {"1pct": 0.01, "5pct": 0.05}
 
 
@@ -85,6 +86,32 @@ def inspection_metrics(scores: Scores, targets: Targets, margin: float) -> dict[
         recall, at = recall_at_overkill(scores, targets, limit)
         out[f"recall_at_overkill_{name}"], out[f"margin_at_overkill_{name}"] = recall, at
     return out
+
+
+def threshold_sweep(
+    scores: Scores, targets: Targets, margin: float, limit: int = SWEEP_LIMIT
+) -> list[tuple[float, int, int, float, float]]:
+    """What every margin that decides otherwise would do, the smallest first.
+
+    Margins: 0, then midway between neighbouring scores, then the highest score, which lets all pass; and the given
+    one. Of more than ``limit`` rows some are left out evenly, never these three.
+
+    Returns:
+        (margin, escapes, false calls, escape rate, overkill rate); the rates are 0..1, of the defects and of the good.
+    """
+    steps = np.unique(scores[scores > 0])
+    margins = np.unique(np.concatenate([[0.0, margin], (steps[1:] + steps[:-1]) / 2, steps[-1:]]))
+    if len(margins) > limit:
+        kept = np.linspace(0, len(margins) - 1, limit - 1).round().astype(np.int64)
+        margins = np.unique(np.append(margins[kept], margin))
+    defects, good = np.sort(scores[targets == 1]), np.sort(scores[targets == 0])
+    escapes = np.searchsorted(defects, margins, side="right")
+    calls = len(good) - np.searchsorted(good, margins, side="right")
+    shares = escapes / max(len(defects), 1), calls / max(len(good), 1)
+    return [
+        (float(at), int(escaped), int(called), float(escape), float(overkill))
+        for at, escaped, called, escape, overkill in zip(margins, escapes, calls, *shares, strict=True)
+    ]
 
 
 def score_split(scores: Scores, targets: Targets, margin: float, prefix: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from skillrun.automl.algorithms import process_missing
 from skillrun.automl.budget import Budget, read_budget
 from skillrun.automl.build import build_space
 from skillrun.automl.evaluations import WEIGHTS
-from skillrun.automl.settings import SearchOptions, Settings
+from skillrun.automl.settings import LATENCY, SearchOptions, Settings
 from skillrun.automl.slots import Slots
 from skillrun.automl.study import FOLDER, StudyFolder, new_study_id
 from skillrun.backends import Talk
@@ -28,6 +28,7 @@ from skillrun.runfolder import workspace
 from skillrun.spec import path_keys
 
 MONITOR = "train.optim.monitor_name"
+SPEED = "train.measure_latency"
 METRICS = {"classify": "val_ap", "segment": "val_iou_1"}
 WAYS = {"less": "minimize", "more": "maximize"}
 MARGIN = "model.classify.eval_margin"
@@ -50,9 +51,10 @@ def design(request: Request, options: SearchOptions, talk: Talk | None = None) -
         request = replace(request, parent=str(lineage.find_parent(request.parent, root).path))
     prepared = prepare(replace(request, automl=False, text=""), talk)
     if not _far(prepared):
-        check_data(prepared.spec.values, prepared.plan.action)
+        check_data(prepared.spec.values, prepared.plan.action, prepared.plan.waived)
     typed = _typed(prepared, request)
     metric, way = _goal(options, prepared, typed)
+    second = LATENCY if "," in options.metric else ""
     per_trial = _gpus_of_one(prepared, typed)
     slots = Slots(request.host, options.jobs, per_trial, far=_far(prepared))
     study = StudyFolder(root / FOLDER / new_study_id())
@@ -78,6 +80,7 @@ def design(request: Request, options: SearchOptions, talk: Talk | None = None) -
         keep_all=options.keep_all,
         outputs=_outputs(prepared, typed, request),
         process=not process_missing(),
+        second=second,
     )
     return _fitted(settings, options, prepared, typed, study, slots)
 
@@ -132,14 +135,7 @@ def _is_given(key: str, origin: str, *, weights: bool) -> bool:
 
 def _goal(options: SearchOptions, prepared: Prepared, typed: Mapping[str, Any]) -> tuple[str, str]:
     """Metric and direction; the metric also marks the best checkpoint of a trial, so both must agree."""
-    metric = options.metric or str(typed.get(MONITOR) or METRICS[prepared.plan.task])
-    if metric in ("latency", "latency_ms") or "," in metric:
-        raise UsageError(
-            "E_AUTOML_OBJECTIVES",
-            f"--metric {metric}: a search has one metric of the validation; latency is no part of it",
-            f"--metric {METRICS[prepared.plan.task]}, and measure latency after: "
-            "skillrun visual_changenet evaluate --parent STUDY",
-        )
+    metric = _first_metric(options.metric, prepared) or str(typed.get(MONITOR) or METRICS[prepared.plan.task])
     if MONITOR in typed and typed[MONITOR] != metric:
         raise UsageError(
             "E_AUTOML_METRIC",
@@ -158,6 +154,21 @@ def _goal(options: SearchOptions, prepared: Prepared, typed: Mapping[str, Any]) 
             f"leave out --direction, or name another --metric; usual: {METRICS[prepared.plan.task]}",
         )
     return metric, asked
+
+
+def _first_metric(asked: str, prepared: Prepared) -> str:
+    """The metric of the validation; the only one that may stand behind it is latency."""
+    first, comma, second = (part.strip() for part in asked.partition(","))
+    named = {"latency": LATENCY}
+    if named.get(first, first) == LATENCY or (comma and named.get(second, second) != LATENCY):
+        raise UsageError(
+            "E_AUTOML_OBJECTIVES",
+            f"--metric {asked}: a search has one metric of the validation, and may have latency beside it",
+            f"--metric {METRICS[prepared.plan.task]},latency",
+        )
+    if comma and (prepared.plan.container == "tao" or SPEED not in prepared.builder.nodes):
+        raise UsageError("E_AUTOML_OBJECTIVES", "this container measures no latency in a training", f"--metric {first}")
+    return first
 
 
 def _gpus_of_one(prepared: Prepared, typed: Mapping[str, Any]) -> int:
@@ -201,6 +212,8 @@ def _fitted(
 ) -> Settings:
     """With the overrides that follow from the search, and an algorithm that is checked against it."""
     extra = {MONITOR: settings.metric}
+    if settings.second:
+        extra[SPEED] = "true"
     cache = f"dataset.{settings.task}.cache_dir"
     if not prepared.spec.get(cache) and prepared.plan.container != "tao":
         extra[cache] = str(study.cache)

@@ -229,7 +229,7 @@ class Driver:
             moved |= self._take_in(one, look) or look.state not in ("running", "absent")
             self._settle(one, look)
             if late and one.waiting:
-                self._end(one, endings.early(one, "stopped by the end of the time"))
+                self._end(one, self._early(one, "stopped by the end of the time"))
             elif late and one in self.active and not one.note.stopping:
                 self._stop(one, endings.BUDGET, "the time is over: it is stopped with a checkpoint")
         return moved
@@ -273,11 +273,11 @@ class Driver:
         elif one.note.stopping == endings.RUNG:
             self._pause(one)
         elif one.note.stopping:
-            self._end(one, endings.early(one, "stopped by the end of the time"))
+            self._end(one, self._early(one, "stopped by the end of the time"))
         elif look.state == "succeeded":
-            self._end(one, endings.succeeded(one, self.settings.metric))
+            self._end(one, endings.succeeded(one, look, self.settings.metric, self.settings.second))
         elif look.state == "stopped" and not adopted:
-            self._end(one, endings.early(one, "stopped by hand"))
+            self._end(one, self._early(one, "stopped by hand"))
         elif look.state in ("lost", "stopped"):
             self._go_on(one, look)
         elif not (look.code in OUT_OF_MEMORY and self._retry_smaller(one, look)):
@@ -306,8 +306,13 @@ class Driver:
         self._start(one)
         return True
 
+    def _early(self, one: Active, reason: str) -> endings.Ending:
+        return endings.early(one, reason, second=self.settings.second)
+
     def _end(self, one: Active, ending: endings.Ending) -> None:
-        told = self.ledger.tell(one.trial, ending.outcome, value=ending.value, pruned=ending.pruned)
+        told = self.ledger.tell(
+            one.trial, ending.outcome, value=ending.value, second=ending.second, pruned=ending.pruned
+        )
         self.active.remove(one)
         self.trainer.done(one.note.run_id)
         self._count(told)

@@ -48,11 +48,12 @@ class Active:
 
 @dataclass(frozen=True)
 class Ending:
-    """What is told of a trial: its value; stopped before its end (``pruned``); or neither, and it failed."""
+    """What is told of a trial: what it reached; stopped before its end (``pruned``); or neither, and it failed."""
 
     outcome: Outcome
     value: float | None = None
     pruned: bool = False
+    second: float | None = None
 
 
 def at_rung(one: Active) -> Ending:
@@ -62,18 +63,20 @@ def at_rung(one: Active) -> Ending:
     return Ending(replace(reached, reason=f"stopped after epoch {last}"), pruned=True)
 
 
-def early(one: Active, reason: str) -> Ending:
-    """A trial that ended early counts with what it reached; without a measured epoch it has no value."""
+def early(one: Active, reason: str, *, second: str = "") -> Ending:
+    """A trial that ended early counts with what it reached; without all that the search asks for it has no value."""
+    if second:
+        return Ending(replace(one.reached, reason=f"{reason}, before {second} was measured"), pruned=True)
     if one.best is None:
         return Ending(replace(one.reached, reason=f"{reason}, before its first validation"), pruned=True)
     return Ending(replace(one.reached, reason=reason), one.best)
 
 
-def succeeded(one: Active, metric: str) -> Ending:
-    """The end of a whole training; one that never measured the metric failed."""
-    if one.best is not None:
-        return Ending(one.reached, one.best)
-    text = f"the training validated no {metric}"
+def succeeded(one: Active, look: Look, metric: str, second: str = "") -> Ending:
+    """The end of a whole training; one that never measured the metric, or the second goal, failed."""
+    if one.best is not None and not (second and look.latency_ms is None):
+        return Ending(one.reached, one.best, second=look.latency_ms if second else None)
+    text = f"the training validated no {metric}" if one.best is None else f"the training measured no {second}"
     fix = "name a metric that it validates, e.g. --metric val_loss, and give --eval-data"
     return Ending(replace(one.reached, reason=text, cause=text, fix=fix))
 
@@ -102,10 +105,11 @@ def ended_text(told: Row, metric: str, best: float | None) -> str:
         return f"trial {told.number} failed: {told.reason}"
     if told.value is None:
         return f"trial {told.number} {told.reason}"
+    speed = f", {told.second:.1f} ms a pair" if told.second is not None else ""
     seconds = f", {clock_text(told.seconds)}" if told.seconds else ""
     why = f", {told.reason}" if told.reason else ""
     mark = "best so far" if best == told.value else f"best {best:.4g}"
-    return f"trial {told.number}: {metric} {told.value:.4g}{seconds}{why}  ({mark})"
+    return f"trial {told.number}: {metric} {told.value:.4g}{speed}{seconds}{why}  ({mark})"
 
 
 def _short(value: Value) -> str:

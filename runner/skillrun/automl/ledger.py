@@ -67,7 +67,7 @@ class Ledger:
         storage, name = open_journal(journal), settings.study_name
         if name not in {study.study_name for study in storage.get_all_studies()}:
             way = StudyDirection.MAXIMIZE if settings.more_is_better else StudyDirection.MINIMIZE
-            storage.create_new_study([way], name)
+            storage.create_new_study([way, StudyDirection.MINIMIZE] if settings.second else [way], name)
         self.study = PausingStudy(name, storage, algorithm.sampler, algorithm.pruner)
 
     def trials(self) -> list[FrozenTrial]:
@@ -112,12 +112,22 @@ class Ledger:
         return set(self.study._storage.get_trial(trial._trial_id).intermediate_values)
 
     def report(self, trial: Trial, epoch: int, value: float) -> bool:
-        """Note the best value up to an epoch; whether the trial should stop there."""
+        """Note the best value up to an epoch; whether the trial should stop there. Optuna keeps none for two goals."""
+        if self.settings.second:
+            return False
         trial.report(value, epoch)
         return bool(self.rungs) and epoch < self.settings.num_epochs and trial.should_prune()
 
-    def tell(self, trial: Trial, outcome: Outcome, *, value: float | None, pruned: bool = False) -> Row:
-        """End a trial: with its value, or stopped before its end, or failed (no value and not ``pruned``)."""
+    def tell(
+        self,
+        trial: Trial,
+        outcome: Outcome,
+        *,
+        value: float | None,
+        second: float | None = None,
+        pruned: bool = False,
+    ) -> Row:
+        """End a trial: with what it reached, or stopped before its end, or failed (no value and not ``pruned``)."""
         from optuna.trial import TrialState
 
         trial.set_user_attr(OUTCOME, asdict(outcome))
@@ -126,7 +136,7 @@ class Ledger:
         elif value is None:
             self.study.tell(trial, state=TrialState.FAIL)
         else:
-            self.study.tell(trial, value)
+            self.study.tell(trial, value if second is None else [value, second])
         return row(self.study._storage.get_trial(trial._trial_id))
 
 
@@ -137,6 +147,7 @@ class Row:
     Attributes:
         state: ``running``, ``paused`` (at a rung), ``complete``, ``stopped`` (before its end), ``failed`` or
             ``waiting``.
+        second: milliseconds of one pair, where the search minimises them.
         values: of the searched keys that mattered.
     """
 
@@ -150,6 +161,7 @@ class Row:
     values: Mapping[str, Value]
     cause: str = ""
     fix: str = ""
+    second: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -184,11 +196,12 @@ def row(trial: FrozenTrial) -> Row:
     """One of them."""
     from skillrun.automl.rungs import is_paused
 
+    reached = (trial.values or []) if trial.state.is_finished() else _latest(trial)
     outcome = Outcome(**trial.user_attrs.get(OUTCOME, {}))
     return Row(
         number=trial.number,
         state="paused" if is_paused(trial) else _STATES[trial.state.name],
-        value=trial.value if trial.state.is_finished() else _latest(trial),
+        value=reached[0] if reached else None,
         run_id=str(trial.user_attrs.get(RUN, {}).get("run_id", "")),
         epochs=outcome.epochs or max(trial.intermediate_values, default=0),
         seconds=outcome.seconds,
@@ -196,11 +209,12 @@ def row(trial: FrozenTrial) -> Row:
         values=dict(trial.params),
         cause=outcome.cause,
         fix=outcome.fix,
+        second=reached[1] if len(reached) > 1 else None,
     )
 
 
-def _latest(trial: FrozenTrial) -> float | None:
-    return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+def _latest(trial: FrozenTrial) -> list[float]:
+    return [trial.intermediate_values[trial.last_step]] if trial.last_step is not None else []
 
 
 def best_row(found: list[Row], better: Callable[[float, float | None], bool]) -> Row | None:
@@ -210,3 +224,14 @@ def best_row(found: list[Row], better: Callable[[float, float | None], bool]) ->
         if one.state in ("complete", "stopped") and one.value is not None:
             best = one if better(one.value, best.value if best else None) else best
     return best
+
+
+def front(found: list[Row], better: Callable[[float, float | None], bool]) -> list[Row]:
+    """The trials that no other beats in both goals, the fastest first."""
+    chosen: list[Row] = []
+    top: float | None = None
+    measured = [one for one in found if one.state == "complete" and one.second is not None and one.value is not None]
+    for one in sorted(measured, key=lambda one: (one.second or 0, one.number)):
+        if one.value is not None and better(one.value, top):
+            chosen, top = [*(best for best in chosen if best.second != one.second), one], one.value
+    return chosen

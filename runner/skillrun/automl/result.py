@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillrun.automl.evaluations import Evaluation
-from skillrun.automl.ledger import Row
+from skillrun.automl.ledger import Row, front
 from skillrun.automl.retention import Winner
 from skillrun.automl.settings import Settings
 from skillrun.automl.study import StudyFolder
@@ -23,6 +24,7 @@ from skillrun.specfile import dump_spec
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 SCHEMA_VERSION = 1
 
@@ -50,6 +52,11 @@ class StudyResult:
     importance: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0
     freed: int = 0
+
+    @property
+    def front(self) -> list[Row]:
+        """Where latency is minimised too: the trials that no other beats in both, the fastest first."""
+        return front(list(self.rows), self.settings.better)
 
     @property
     def first(self) -> Row | None:
@@ -87,6 +94,7 @@ class StudyResult:
                 "picked": self.winner.reason,
             },
             "trial_0": self.first.to_json() if self.first else None,
+            "front": [row.to_json() for row in self.front],
             "evaluations": {who: one.to_json() for who, one in self.evaluations.items()},
             "compared_by": self.compared_by,
             "held_out": self.held_out,
@@ -135,12 +143,21 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     keys = list(dict.fromkeys(key for row in rows for key in row.values))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["trial", "state", "value", "run", "epochs", "seconds", "reason", *keys])
+    table.writerow(["trial", "state", "value", "latency_ms", "run", "epochs", "seconds", "reason", *keys])
     for row in rows:
         value = "" if row.value is None else repr(row.value)
-        told = [row.number, row.state, value, row.run_id, row.epochs, row.seconds, row.reason]
+        speed = "" if row.second is None else repr(row.second)
+        told = [row.number, row.state, value, speed, row.run_id, row.epochs, row.seconds, row.reason]
         table.writerow([*told, *(row.values.get(key, "") for key in keys)])
     write_atomic(path, text.getvalue())
+
+
+def _goal(study: Study) -> Callable[[FrozenTrial], float] | None:
+    """Of two goals the metric, so that low is good; None where there is one goal."""
+    if len(study.directions) == 1:
+        return None
+    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
+    return lambda trial: sign * trial.values[0]
 
 
 def importance(study: Study) -> dict[str, float]:
@@ -149,10 +166,12 @@ def importance(study: Study) -> dict[str, float]:
     from optuna.trial import TrialState
 
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(done) < 4 or len({trial.value for trial in done}) < 2:
+    if len(done) < 4 or len({trial.values[0] for trial in done}) < 2:
         return {}
     try:
-        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that low values of a goal are the good ones: they are here
+            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target=_goal(study))
     except (ValueError, RuntimeError):  # no key was drawn often enough
         return {}
     return {key: float(share) for key, share in found.items()}

@@ -13,8 +13,9 @@ def review(settings: Settings, slots: Slots) -> list[str]:
     space, algorithm = settings.space, settings.resolved()
     rungs = f"; trials are compared after {_list(algorithm.rungs)} epochs" if algorithm.rungs else ""
     size = f", {space.size:.0f} different trials" if space.size != float("inf") else ""
+    goals = f"{settings.metric} ({settings.direction}){_second(settings)}"
     lines = [
-        f"AutoML      {settings.metric} ({settings.direction}) of {settings.action}, {len(space.params)} keys{size}",
+        f"AutoML      {goals} of {settings.action}, {len(space.params)} keys{size}",
         f"algorithm   {settings.algorithm}, seed {settings.seed}: {algorithm.promise}{rungs}",
         f"budget      {settings.budget.text()}, {settings.num_epochs} epochs each; trial 0 is the template's own",
         f"side by side {slots.text()}",
@@ -29,6 +30,10 @@ def review(settings: Settings, slots: Slots) -> list[str]:
     if space.left_out:
         lines += ["", "not searched:", *(f"  {key}: {reason}" for key, reason in space.left_out.items())]
     return lines
+
+
+def _second(settings: Settings) -> str:
+    return f" and {settings.second} of one pair (minimize)" if settings.second else ""
 
 
 def estimate(settings: Settings, at_once: int, epoch_s: float | None) -> str:
@@ -66,6 +71,8 @@ def _comparison(settings: Settings) -> str:
 def _kept(settings: Settings) -> str:
     if settings.keep_all:
         return "all checkpoints (--keep-all)"
+    if settings.second:
+        return "the checkpoints of all trials that no other beats in both goals; those of the others go at the end"
     return "the checkpoints of the best trial; those of the others go once it is verified and compared"
 
 

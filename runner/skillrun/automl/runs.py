@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillrun.automl.param import Value, show
-from skillrun.automl.settings import Settings
+from skillrun.automl.settings import LATENCY, Settings
 from skillrun.automl.slots import Slots
 from skillrun.automl.study import StudyFolder
 from skillrun.automl.trainer import Epoch, Look, State, Wish
@@ -106,7 +106,16 @@ class RunTrainer:
         epochs = self._read(run, self._watched[run_id], ended=found.done)
         error = found.error or {}
         passed = self._watched[run_id].passed
-        return Look(state, epochs, passed, str(error.get("code") or ""), found.reason, str(error.get("fix") or ""))
+        latency = found.metrics.get(LATENCY)
+        return Look(
+            state,
+            epochs,
+            passed,
+            str(error.get("code") or ""),
+            found.reason,
+            str(error.get("fix") or ""),
+            float(latency) if isinstance(latency, int | float) else None,
+        )
 
     def stop(self, run_id: str) -> None:
         """As ``skillrun runs stop``; what was never started has nothing to stop."""

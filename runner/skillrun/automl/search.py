@@ -17,7 +17,7 @@ from skillrun.automl.budget import Clock, clock_text
 from skillrun.automl.design import design
 from skillrun.automl.driver import Driver
 from skillrun.automl.evaluations import contenders_of, evaluate_all, headline, held_out
-from skillrun.automl.ledger import Ledger, best_row, rows
+from skillrun.automl.ledger import Ledger, best_row, front, rows
 from skillrun.automl.page import write_page
 from skillrun.automl.result import StudyResult, importance, write_failure, write_result, write_table, write_winner
 from skillrun.automl.retention import remove_losers, verified
@@ -126,7 +126,8 @@ def _finish(folder: StudyFolder, settings: Settings, ledger: Ledger, clock: Cloc
     write_table(folder.table, found)
     first = next((row.run_id for row in found if row.number == 0 and row.value is not None), "")
     evaluations = evaluate_all(folder, settings, contenders_of(folder, settings, best.run_id, first), output.say)
-    losers = [row.run_id for row in found if row.run_id and row.run_id != best.run_id]
+    kept = {best.run_id, *(row.run_id for row in front(found, settings.better))}
+    losers = [row.run_id for row in found if row.run_id and row.run_id not in kept]
     freed = 0 if settings.keep_all else remove_losers(folder, losers)
     result = StudyResult(
         folder,

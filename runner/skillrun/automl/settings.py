@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from skillrun.prepare import Request
 
 SCHEMA_VERSION = 1
+# What a training reports as the milliseconds of one pair (key ``train.measure_latency``).
+LATENCY = "latency_ms"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class SearchOptions:
 
     Attributes:
         trials, epochs, time: the budget: trials to start, epochs over all trials, wall time (``30m``).
-        metric, direction: what is optimised and which way (``minimize`` or ``maximize``).
+        metric, direction: what is optimised and which way (``minimize`` or ``maximize``); with ``,latency`` behind the
+            metric the time of one pair is minimised as well.
         searches, only, freeze: as ``build_space`` takes them.
         jobs: trials at the same time; 0: one per free GPU, one on a CPU.
         first_rung: epochs before trials are compared first, for the algorithms that do; reduction: one of so many
@@ -62,6 +65,7 @@ class Settings:
         extra: overrides of every trial that follow from the search: the metric that marks the best checkpoint, the
             shared cache of decoded data, ...
         outputs: result folders that the user chose, by spec key; each trial gets a folder of its own below.
+        second: what is minimised beside the metric (`LATENCY`), empty for nothing.
         num_epochs: of a full training; per_trial: GPUs of one trial.
         process: whether ``bayesian`` asks a Gaussian process, decided once.
     """
@@ -88,6 +92,7 @@ class Settings:
     extra: tuple[str, ...] = ()
     outputs: Mapping[str, str] | None = None
     process: bool = False
+    second: str = ""
 
     @property
     def model(self) -> str:
@@ -114,6 +119,7 @@ class Settings:
             first_rung=self.first_rung,
             reduction=self.reduction,
             process=self.process,
+            objectives=2 if self.second else 1,
         )
         return resolve(self.algorithm, self.seed, self.space, effort)
 

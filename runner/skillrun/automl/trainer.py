@@ -30,6 +30,7 @@ class Look:
         epochs: those that ended since the last look.
         passed: epochs that were trained so far, measured or not.
         code, message, fix: the error of a failed run.
+        latency_ms: of one pair, where the training ended and measured it.
     """
 
     state: State
@@ -38,6 +39,7 @@ class Look:
     code: str = ""
     message: str = ""
     fix: str = ""
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from skillrun import __version__, bank
-from skillrun.cli import automl, bundle, data, doctor, images, model, parents, runs, stage
+from skillrun.cli import (
+    automl,
+    bundle,
+    card,
+    data,
+    doctor,
+    explain,
+    images,
+    model,
+    parents,
+    report,
+    runs,
+    stage,
+    threshold,
+)
 from skillrun.cli import bank as bank_commands
 from skillrun.cli.output import Output
 from skillrun.errors import InterruptedRunError, SkillrunError
@@ -21,7 +35,9 @@ EPILOG = """Examples:
 
   skillrun visual_changenet evaluate --parent last --eval-data boards/eval
 
-  skillrun runs list
+  skillrun report last --open
+
+  skillrun explain E_DATA_CSV_BOM
 """
 
 
@@ -50,7 +66,11 @@ def build() -> typer.Typer:
     app.add_typer(bundle.app, name="bundle")
     app.command("stage")(stage.stage)
     app.command("parents")(parents.parents)
+    app.command("card")(card.card)
+    app.command("threshold")(threshold.threshold)
     app.command("doctor")(doctor.doctor)
+    app.command("explain")(explain.explain)
+    app.command("report")(report.report)
     app.add_typer(bank_commands.app, name="bank")
     app.add_typer(documented, name="model")
     app.add_typer(deploy, name="deploy")

@@ -61,7 +61,12 @@ def attach(run: RunFolder, output: Output, *, offset: int = 0) -> RunStatus:
     """
     with _Presses() as presses:
         with RunProgress(output) as progress:
-            progress.show_all(follow(run, offset=offset, stop=lambda: presses.count > 0))
+
+            def detached() -> bool:
+                progress.wait()
+                return presses.count > 0
+
+            progress.show_all(follow(run, offset=offset, stop=detached))
         found = status(run)
         if presses.count == 0 or found.done:
             _deliver(run, output)

@@ -205,6 +205,7 @@ def _trial_lines(settings: Settings, rows: list[Row], top: Row | None) -> list[s
     lines = []
     for row in shown:
         value = f"{settings.metric} {row.value:.4g}" if row.value is not None else ""
+        value += f"  {row.second:.1f} ms" if row.second is not None else ""
         mark = "best" if top is not None and row.number == top.number else ""
         parts = (f"trial {row.number:<4}", f"{row.state:<9}", f"{value:<22}", row.run_id, mark, row.reason)
         lines.append("  ".join(part for part in parts if part).rstrip())
@@ -216,6 +217,7 @@ def say_result(result: StudyResult, output: Output) -> None:
     settings, best_ = result.settings, result.best
     lines = [f"{settings.study_id}: best is trial {best_.number} of {len(result.rows)}, run {best_.run_id}"]
     lines += [f"  {settings.metric:<24} {best_.value:.6g}{_against_first(result)}"]
+    lines += _front_lines(result)
     lines += _comparison_lines(result)
     lines += _value_lines(best_)
     lines += [
@@ -242,6 +244,16 @@ def _value_lines(row: Row) -> list[str]:
 def _against_first(result: StudyResult) -> str:
     first: Any = result.first
     return f"   (trial 0: {first.value:.6g})" if first is not None and result.best.number != 0 else ""
+
+
+def _front_lines(result: StudyResult) -> list[str]:
+    """Where latency counts too: what else one may take."""
+    found = result.front
+    lines = ["  no other trial is better in both:"] if found else []
+    return lines + [
+        f"    trial {row.number:<4} {result.settings.metric} {row.value:.6g}  {row.second:.1f} ms  run {row.run_id}"
+        for row in found
+    ]
 
 
 def _comparison_lines(result: StudyResult) -> list[str]:

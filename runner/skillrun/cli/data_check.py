@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from skillrun.cli.check import finding_lines
 from skillrun.cli.options import Json
 from skillrun.cli.output import Output
 
@@ -16,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def check(
-    path: Annotated[Path, typer.Argument(metavar="DIR", help="Data set folder, or one that holds train/ and eval/.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Data set folders, or one that holds train/ and eval/."),
+    ],
     image_ext: Annotated[
         str, typer.Option("--image-ext", help="Extension to expect, e.g. .png (default: what is there).")
     ] = "",
@@ -25,34 +31,76 @@ def check(
         str, typer.Option("--label-transform", help="norm (masks of 0 and 255, or 0 and 1) or None (class indices).")
     ] = "norm",
     data_name: Annotated[str, typer.Option("--data-name", help="LandSCD for masks in its colours.")] = "",
+    sarif: Annotated[
+        str, typer.Option("--sarif", metavar="FILE|-", help="Write the findings as SARIF 2.1.0; - for stdout.")
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Counts, classes, sizes, extensions, missing and unreadable files, with row numbers. Exit 7 on an error."""
+    """Counts, sizes, broken files, leaks between splits, shifted pairs, with row numbers. Exit 7 on an error."""
     from skillrun.data.check import check_dataset, mask_rule
+    from skillrun.errors import UsageError
 
-    masks = mask_rule(num_classes, label_transform, data_name)
-    report = check_dataset(path, image_ext=image_ext or None, masks=masks)
-    Output(json).data(report.to_json(), "\n".join(_report_lines(report)))
+    if json and sarif == "-":
+        raise UsageError("E_OPTION_CONFLICT", "--json and --sarif - both write to stdout.", "--sarif FILE")
+    masks, output = mask_rule(num_classes, label_transform, data_name), Output(json)
+    with _bar(output) as progress:
+        report = check_dataset(paths, image_ext=image_ext or None, masks=masks, progress=progress)
+    if sarif:
+        _write_sarif(report, sarif)
+    if sarif != "-":
+        output.data(report.to_json(), "\n".join(_report_lines(report)))
     if not report.ok:
         raise typer.Exit(7)
 
 
-def _report_lines(report: DatasetReport, name: str = "") -> Iterator[str]:
+def _write_sarif(report: DatasetReport, place: str) -> None:
+    import json
+
+    from skillrun.findings import to_sarif
+    from skillrun.runfolder import write_atomic
+
+    document = to_sarif(report.findings)
+    if place == "-":
+        Output(True).data(document, "")
+    else:
+        write_atomic(Path(place), json.dumps(document, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def _bar(output: Output) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback: a bar on a terminal, silence elsewhere."""
+    if not sys.stderr.isatty() or output.as_json:
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading images", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _report_lines(report: DatasetReport) -> Iterator[str]:
     """Counts first, then findings with place and fix."""
-    shown = name or str(report.path)
+    yield from _count_lines(report, str(report.path))
+    yield from finding_lines(report.findings)
+    hidden = sum(report.totals.values()) - len(report.findings)
+    if hidden:
+        yield f"and {hidden} more of the same codes"
+    errors = sum(count for code, count in report.totals.items() if code.startswith("E_"))
+    yield "ok" if report.ok else f"not usable: {errors} errors"
+
+
+def _count_lines(report: DatasetReport, name: str) -> Iterator[str]:
     for part, inside in report.parts.items():
-        yield from _report_lines(inside, part)
+        yield from _count_lines(inside, part)
     if not report.parts:
-        yield f"{shown}  {report.kind}, {report.rows} rows, {report.images} image files"
+        yield f"{name}  {report.kind}, {report.rows} rows, {report.images} image files"
         for title, counts in (("labels", report.labels), ("sizes", report.sizes), ("extensions", report.extensions)):
             if counts:
                 yield f"  {title:<11} " + ", ".join(f"{key} {count}" for key, count in counts.most_common(12))
         yield f"  files       missing {report.missing}, unreadable {report.unreadable}, hidden {report.hidden}"
-        for finding in report.findings:
-            yield f"  {finding.severity}[{finding.code}] {finding.message}" + (
-                f"  fix: {finding.fix}" * bool(finding.fix)
-            )
-    if not name:
-        yield (
-            "ok" if report.ok else f"not usable: {sum(n for code, n in report.totals.items() if code[0] == 'E')} errors"
-        )
+        for what, missing in report.unpaired.items():
+            yield f"  {'unpaired':<11} {missing.count} {what}"
+    for what, share in report.sampled.items():
+        yield f"  {what:<11} {share}"

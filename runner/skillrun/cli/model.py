@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skillrun.cli import predict
+from skillrun.cli import check, predict
 from skillrun.cli.options import Json, Offline, Workspace
 from skillrun.cli.output import Output
 from skillrun.cli.search_options import with_search, without_search
@@ -175,6 +175,10 @@ def _action_command(model: str, action: str) -> Any:
         workspace: Workspace = None,
         dry_run: DryRun = False,
         explain: Explain = False,
+        check_only: check.Check = False,
+        fix: check.Fix = False,
+        waive: check.Waive = None,
+        sarif: check.Sarif = "",
         detach: Detach = False,
         json: Json = False,
         search: Search = None,
@@ -204,10 +208,16 @@ def _action_command(model: str, action: str) -> Any:
             ),
             results=results,
             workspace=workspace,
+            waive=tuple(waive or ()),
         )
+        output = Output(json)
+        if check_only or sarif:
+            return check.check(request, output, check.CheckOptions(fix, sarif))
+        if fix:
+            request = check.mended(request, output)
         if trains and search and not explain and searches(request):
-            return _search(request, search, Output(json), dry_run=dry_run, detach=detach)
-        return _go(request, Output(json), dry_run=dry_run, explain=explain, detach=detach)
+            return _search(request, search, output, dry_run=dry_run, detach=detach)
+        return _go(request, output, dry_run=dry_run, explain=explain, detach=detach)
 
     return with_search(command) if trains else without_search(command)
 
@@ -283,6 +293,7 @@ def _show_plan(prepared: Prepared, output: Output) -> None:
         *(_origin_lines(plan)),
         *(_container_lines(plan) if plan.user else _path_lines(plan)),
         *(f"note        {notice}" for notice in plan.notices),
+        *(f"waived      {code}" for code in plan.waived),
         "",
         (plan.container_spec_text or plan.spec_text).rstrip(),
     ]
@@ -359,6 +370,7 @@ def _inspect_commands(app: typer.Typer, model: str) -> None:
     ) -> None:
         """The resolved spec of an action: template, spec file and key=value, checked; no data needed."""
         from skillrun import bank
+        from skillrun.preflight.schema_rules import resolve
         from skillrun.prepare import spec_builder
         from skillrun.specfile import SpecText, read_spec
 
@@ -369,7 +381,7 @@ def _inspect_commands(app: typer.Typer, model: str) -> None:
         if spec_file:
             builder.add_file(given)
         builder.add_overrides(overrides or [])
-        resolved = builder.resolve()
+        resolved = resolve(builder)
         if explain:
             rows = [(key, json_module.dumps(value), origin) for key, value, origin in builder.explain(resolved)]
             return Output(json).table("keys", ("key", "value", "from"), rows, "no keys")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from skillrun.cli.output import Output
 
 if TYPE_CHECKING:
+    from skillrun.findings import Finding
     from skillrun.watch import RunStatus
 
 # More files of one kind in one folder than this are shown as the folder.
@@ -37,10 +38,35 @@ def say_outcome(found: RunStatus, output: Output) -> None:
             lines.append(f"  {marks + ' checkpoint':<25} {_place(folder / entry['path'])}")
     lines += [f"  {kind:<16} {place}" for kind, place in artifact_lines(result.get("artifacts") or [], folder)]
     files = {kind: result.get(kind, []) for kind in ("checkpoints", "artifacts")}
-    output.data({"run": asdict(found), **files}, "\n".join(lines))
+    warnings = run_warnings(found)
+    told = {"warnings": [warning.to_json() for warning in warnings]}
+    output.data({"run": asdict(found), **files, **told}, "\n".join(lines))
+    for warning in warnings:
+        output.say(f"{warning.severity}[{warning.code}]: {warning.message}\n  fix: {warning.fix}")
     kinds = ("picture", "pictures")  # a sheet of the worst cases first, then folders of all
     drawn = [_place(folder / item["path"]) for kind in kinds for item in files["artifacts"] if item.get("kind") == kind]
     output.hint(_next_step(found, drawn))
+
+
+def run_warnings(found: RunStatus) -> list[Finding]:
+    """What the numbers of a training or an evaluation warn of."""
+    from skillrun.inspection.warnings import outcome_warnings
+
+    labels = None
+    if found.action == "train":
+        classify = _spec_data(found).get("classify") or {}
+        named = (classify.get("validation_dataset") or {}).get("csv_path")
+        labels = Path(named) if named else None
+    return outcome_warnings(found.metrics, found.run_id, found.task, labels)
+
+
+def _spec_data(found: RunStatus) -> Mapping[str, Any]:
+    """The data sets of a run, as its spec names them."""
+    from skillrun.runfolder import RunFolder
+    from skillrun.specfile import read_spec
+
+    data = read_spec(RunFolder(Path(found.run_dir)).spec).values.get("dataset")
+    return data if isinstance(data, dict) else {}
 
 
 def _place(path: Path) -> Path:
@@ -88,15 +114,12 @@ def artifact_lines(entries: Iterable[Mapping[str, Any]], folder: Path = Path()) 
 
 def _next_step(found: RunStatus, pictures: list[Path]) -> str:
     """What a user most likely does next, with this run's own data."""
-    from skillrun.runfolder import RunFolder
-    from skillrun.specfile import read_spec
-
     action = found.action.removeprefix("segment_")
     if action in ("export", "quantize", "gen_trt_engine"):
         return f"skillrun visual_changenet {found.action[: -len(action)]}evaluate --parent {found.run_id}"
     if action != "train":
         return f"look at {pictures[0]}" if pictures else f"skillrun runs show {found.run_id}"
-    data = read_spec(RunFolder(Path(found.run_dir)).spec).values.get("dataset") or {}
+    data = _spec_data(found)
     if found.task == "segment":
         folder = data["segment"]["root_dir"]
     else:

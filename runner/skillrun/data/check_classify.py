@@ -7,10 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from skillrun.data.balance import check_balance
 from skillrun.data.folders import FolderIndex, count_hidden, is_hidden
 from skillrun.data.probe import Probe, Progress, probe_images
 from skillrun.data.report import DatasetReport
 from skillrun.data.rows import Row, read_rows
+from skillrun.data.samples import Sample
+from skillrun.data.shifts import check_shifts
+from skillrun.data.twins import check_twins
 
 DEFAULT_IMAGE_EXT = ".jpg"
 
@@ -43,6 +47,7 @@ def check_classify(
     report = DatasetReport(csv_file, "classify")
     rows = read_rows(csv_file, report)
     report.rows = len(rows)
+    check_balance(report, csv_file, rows, field)
     if not images.is_dir():
         report.error(
             "E_DATA_IMAGES_DIR_MISSING",
@@ -53,9 +58,12 @@ def check_classify(
         return report
     suffixes = [f"_{light}" for light in input_map or {}] or [""]
     checker = _Checker(report, csv_file, images, image_ext or most_common_ext(images), suffixes, num_golden)
-    pairs = [pair for row in rows for pair in checker.pairs(row)]
-    _check_files(report, pairs, probe_images((path for _, *both in pairs for path in both), progress))
-    _count_folder(report, images, {path for _, *both in pairs for path in both})
+    report.samples = [sample for row in rows for sample in checker.samples(row)]
+    probes = probe_images((path for sample in report.samples for path in (sample.golden, sample.test)), progress)
+    good = _check_files(report, probes)
+    check_twins(report, report.samples, probes)
+    check_shifts(report, good, "dataset.classify.align")
+    _count_folder(report, images, len(probes))
     return report
 
 
@@ -80,10 +88,11 @@ class _Checker:
     ) -> None:
         self._report, self._csv, self._images = report, csv_file, images
         self._ext, self._suffixes, self._num_golden = image_ext, suffixes, num_golden
+        self._root = os.path.normpath(images.absolute())
         self._index = FolderIndex()
 
-    def pairs(self, row: Row) -> Iterator[tuple[int, Path, Path]]:
-        """(line, test file, golden file) for every light of a row whose two files exist."""
+    def samples(self, row: Row) -> Iterator[Sample]:
+        """The pair of every light of a row, where both files exist."""
         for suffix in self._suffixes:
             name = f"{row.object_name}{suffix}{self._ext}"
             test = self._existing(row, "input_path", row.input_path, name)
@@ -93,7 +102,7 @@ class _Checker:
                 else self._any_golden(row, suffix)
             )
             if test and golden:
-                yield row.line, test, golden
+                yield Sample(self._csv, row.line, "", row.label, golden, test)
 
     def _existing(self, row: Row, column: str, folder: str, name: str) -> Path | None:
         path = self._inside(row, column, folder, name)
@@ -139,8 +148,8 @@ class _Checker:
 
     def _inside(self, row: Row, column: str, folder: str, name: str) -> Path | None:
         # Lexical on purpose: a link that the user made inside the folder may lead elsewhere.
-        root = os.path.normpath(self._images.absolute())
-        path = os.path.normpath(Path(root, folder, name))
+        root = self._root
+        path = os.path.normpath(os.path.join(root, folder, name))  # noqa: PTH118
         if path == root or path.startswith(root.rstrip(os.sep) + os.sep):
             return Path(path)
         self._report.error(
@@ -153,8 +162,9 @@ class _Checker:
         return None
 
 
-def _check_files(report: DatasetReport, pairs: list[tuple[int, Path, Path]], probes: dict[Path, Probe]) -> None:
-    lines = {path: line for line, *both in reversed(pairs) for path in both}
+def _check_files(report: DatasetReport, probes: dict[Path, Probe]) -> list[Sample]:
+    """Count the files and report those that can not be read; the pairs of two readable files of one size."""
+    lines = {path: one.line for one in reversed(report.samples) for path in (one.test, one.golden)}
     for path, probe in probes.items():
         report.extensions[path.suffix] += 1
         if not probe.problem:
@@ -168,22 +178,24 @@ def _check_files(report: DatasetReport, pairs: list[tuple[int, Path, Path]], pro
             line=lines[path],
             fix=f"Replace {path} or remove the rows that name it",
         )
-    for line, test, golden in pairs:
-        one, two = probes[test], probes[golden]
-        if not one.problem and not two.problem and one.size != two.size:
+    readable = [s for s in report.samples if not probes[s.test].problem and not probes[s.golden].problem]
+    for sample in readable:
+        one, two = probes[sample.test].size, probes[sample.golden].size
+        if one != two:
             report.warn(
                 "W_DATA_SIZE_MISMATCH",
-                f"{report.path}, line {line}: {test} is {one.size} pixels, its golden {golden} {two.size}.",
-                file=test,
-                line=line,
+                f"{sample.place}: {sample.test} is {one} pixels, its golden {sample.golden} {two}.",
+                file=sample.test,
+                line=sample.line,
                 fix="Cut test and golden to the same size",
             )
+    return [s for s in readable if probes[s.test].size == probes[s.golden].size]
 
 
-def _count_folder(report: DatasetReport, images: Path, used: set[Path]) -> None:
-    report.images = len(used)
+def _count_folder(report: DatasetReport, images: Path, used: int) -> None:
+    report.images = used
     report.hidden, visible = count_hidden(images)
-    report.unused = max(0, visible - len(used))
+    report.unused = max(0, visible - used)
     if report.hidden:
         report.warn(
             "W_DATA_HIDDEN",

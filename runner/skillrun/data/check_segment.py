@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from skillrun.data.folders import FolderIndex, count_hidden
+from skillrun.data.folders import FolderIndex
+from skillrun.data.partners import check_partners
 from skillrun.data.probe import Probe, Progress, probe_images
 from skillrun.data.report import DatasetReport
+from skillrun.data.samples import Sample
 from skillrun.data.segment_lists import Entry, read_lists
 from skillrun.data.segment_masks import MaskRule, check_masks
+from skillrun.data.shifts import check_shifts
+from skillrun.data.twins import check_twins
 
 # Splits whose names need no mask.
 UNLABELLED = ("predict",)
@@ -62,11 +66,15 @@ def check_segment(
     _check_overlap(report, entries)
     files = _find_files(report, place, names, entries, unlabelled)
     probes = probe_images(chain.from_iterable(files.values()), progress)
-    _check_files(report, files, probes)
+    report.samples = [Sample(e.source, e.line, e.split, "", f[0], f[1], *f[2:]) for e, f in files.items()]
+    good = _check_files(report, files, probes)
     labels = sorted({f[2] for f in files.values() if len(f) == 3 and not probes[f[2]].problem})
     check_masks(report, labels, probes, masks or MaskRule())
+    for split in dict.fromkeys(sample.split for sample in report.samples):
+        check_twins(report, [sample for sample in report.samples if sample.split == split], probes)
+    check_shifts(report, list({s.test: s for s in good}.values()), "dataset.segment.align")
+    check_partners(report, [place / names.golden, place / names.test, place / names.label])
     report.images = len(probes)
-    report.hidden = sum(count_hidden(place / part)[0] for part in (names.golden, names.test, names.label))
     return report
 
 
@@ -133,7 +141,10 @@ def _report_missing(report: DatasetReport, entry: Entry, path: Path, others: lis
     )
 
 
-def _check_files(report: DatasetReport, files: dict[Entry, tuple[Path, ...]], probes: dict[Path, Probe]) -> None:
+def _check_files(
+    report: DatasetReport, files: dict[Entry, tuple[Path, ...]], probes: dict[Path, Probe]
+) -> list[Sample]:
+    """Count the files and report those that can not be read; the pairs of readable files of one size."""
     for path, probe in probes.items():
         report.extensions[path.suffix] += 1
         if probe.problem:
@@ -151,3 +162,5 @@ def _check_files(report: DatasetReport, files: dict[Entry, tuple[Path, ...]], pr
                 line=entry.line,
                 fix="Cut golden, test and mask to the same size",
             )
+    readable = (s for s in report.samples if not probes[s.golden].problem and not probes[s.test].problem)
+    return [sample for sample in readable if probes[sample.golden].size == probes[sample.test].size]

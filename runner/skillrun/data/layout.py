@@ -11,7 +11,7 @@ import json
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ CSV_COLUMNS = ("input_path", "golden_path", "label", "object_name")
 PASS = "PASS"
 MANIFEST = "dataset.json"
 IMAGE_EXT = ".png"
+LISTS = "list"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,21 @@ def new_dataset(destination: Path, *, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
+def keep_apart(source: Path, destination: Path) -> None:
+    """Refuse a destination that is the source, lies in it or holds it: the source is never written to.
+
+    Raises:
+        ConflictError: ``E_DATA_DESTINATION``.
+    """
+    one, two = source.resolve(), destination.resolve()
+    if one == two or one in two.parents or two in one.parents:
+        raise ConflictError(
+            "E_DATA_DESTINATION",
+            f"{destination} and the source {source} lie in each other.",
+            "Name a destination beside the source",
+        )
+
+
 def _refuse_occupied(destination: Path, *, force: bool) -> None:
     if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
         return
@@ -158,10 +174,11 @@ class SegmentWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, name: str, *, golden: Picture, test: Picture, mask: Picture) -> None:
-        """Write one pair; ``mask`` is (height, width) uint8 with 0 unchanged and 255 changed."""
+    def add(self, name: str, *, golden: Picture, test: Picture, mask: Picture | None) -> None:
+        """Write one pair; ``mask`` is (height, width) uint8 with 0 unchanged and 255 changed, None where unknown."""
         for part, picture in (("A", golden), ("B", test), ("label", mask)):
-            write_png(self._folder / part / f"{name}{IMAGE_EXT}", picture)
+            if picture is not None:
+                write_png(self._folder / part / f"{name}{IMAGE_EXT}", picture)
 
     def close(self, train: Sequence[str], held_out: Sequence[Sequence[str]]) -> dict[str, dict[str, int]]:
         """Write the lists; ``predict`` is ``test``.
@@ -175,10 +192,17 @@ class SegmentWriter:
         """
         halves = (held_out, held_out) if len(held_out) < 2 else (held_out[::2], held_out[1::2])
         val, test = ([name for board in half for name in board] for half in halves)
-        lists = {"train": train, "val": val, "test": test, "predict": test}
-        folder = self._folder / "list"
-        folder.mkdir()
-        for split, names in lists.items():
-            text = "".join(f"{name}{IMAGE_EXT}\n" for name in names)
-            (folder / f"{split}.txt").write_text(text, encoding="utf-8")
-        return {split: {"pairs": len(names)} for split, names in lists.items()}
+        return self.close_lists({"train": train, "val": val, "test": test, "predict": test})
+
+    def close_lists(self, lists: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+        """Write exactly these lists, split -> names; returns split -> ``pairs`` -> number of pairs."""
+        files = {split: [f"{name}{IMAGE_EXT}" for name in names] for split, names in lists.items()}
+        return write_lists(self._folder / LISTS, files)
+
+
+def write_lists(folder: Path, lists: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+    """Write ``<folder>/<split>.txt``, a file name a line; returns split -> ``pairs`` -> number of pairs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, names in lists.items():
+        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    return {split: {"pairs": len(names)} for split, names in lists.items()}

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from skillrun.errors import DataError
 from skillrun.findings import Finding
 
+if TYPE_CHECKING:
+    from skillrun.data.samples import Sample
+    from skillrun.data.shifts import Shift
+
 # Details kept of each code; all are counted.
 DETAILS_PER_CODE = 20
+# Shifts that are listed.
+WORST_SHIFTS = 12
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """Files without a partner: how many, and the first names."""
+
+    count: int
+    names: tuple[str, ...]
 
 
 @dataclass
@@ -29,6 +43,11 @@ class DatasetReport:
         missing, unreadable, hidden, duplicates, unused: counts of files or rows.
         splits: rows of each split (segment).
         parts: reports of the data sets in a folder of several, by name.
+        sampled: of what only a part was looked at, and how much.
+        unpaired: counts and first names of files without their partner (segment).
+        shifts: measured pairs, the farthest apart first.
+        twins: test pictures of the same bytes; ``leaks``: trained and held-out pair, and how they are alike.
+        samples: every pair whose files exist.
     """
 
     path: Path
@@ -46,6 +65,12 @@ class DatasetReport:
     splits: dict[str, int] = field(default_factory=dict)
     parts: dict[str, DatasetReport] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    sampled: dict[str, str] = field(default_factory=dict)
+    unpaired: dict[str, Unpaired] = field(default_factory=dict)
+    shifts: list[Shift] = field(default_factory=list, repr=False)
+    twins: list[tuple[Path, Path]] = field(default_factory=list, repr=False)
+    leaks: list[tuple[Sample, Sample, str]] = field(default_factory=list, repr=False)
+    samples: list[Sample] = field(default_factory=list, repr=False)
     _findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -110,6 +135,14 @@ class DatasetReport:
                 "extensions": dict(self.extensions.most_common()),
             },
             "duplicates": self.duplicates,
+            "twins": len(self.twins),
+            "leaks": len(self.leaks),
+            "sampled": self.sampled,
+            "unpaired": {name: {"count": one.count, "names": one.names} for name, one in self.unpaired.items()},
+            "shifts": [
+                {"test": str(one.sample.test), "golden": str(one.sample.golden), "dx": one.dx, "dy": one.dy}
+                for one in self.shifts[:WORST_SHIFTS]
+            ],
             "totals": dict(sorted(self.totals.items())),
             "findings": [finding.to_json() for finding in self.findings],
             "parts": {name: part.to_json() for name, part in self.parts.items()},

@@ -14,6 +14,7 @@ Colour = tuple[int, ...]
 IGNORED = 255
 # Of more masks than this an even sample is looked at.
 SAMPLE = 500
+JPEG_ENDINGS = (".jpg", ".jpeg")
 # More colours than this are a photograph, not a mask.
 MAX_COLOURS = 4096
 # Class colours of the data set LandSCD, from class 0 (no change).
@@ -93,7 +94,15 @@ def _check_values(report: DatasetReport, path: Path, values: list[int], rule: Ma
     if rule.norm and top <= 1:
         return set(values)
     if rule.norm and top == 255:
-        if len(values) > 2 or 0 < values[0] < 255:
+        if path.suffix.lower() in JPEG_ENDINGS and len(values) > 2:
+            report.warn(
+                "W_DATA_MASK_JPEG",
+                f"The mask {path} is a JPEG with {len(values)} levels, which blur every edge; all below 255 is read as "
+                "'no change'.",
+                file=path,
+                fix="Save the masks as PNG with 0 and 255 only, cut at 127",
+            )
+        elif len(values) > 2 or 0 < values[0] < 255:
             report.warn(
                 "W_DATA_MASK_GREY",
                 f"The mask {path} holds {listed}; all below 255 is read as 'no change'.",

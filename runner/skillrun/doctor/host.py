@@ -15,6 +15,7 @@ from pathlib import Path
 from skillrun import __version__
 from skillrun.doctor.check import GIB, Check
 from skillrun.doctor.storage import nearest_folder
+from skillrun.preflight.facts import read_memory
 
 OLDEST_PYTHON = (3, 11)
 MEMORY_WARN_GIB = 4
@@ -22,7 +23,6 @@ SHM_WARN_GIB = 2
 CLOCK_WARN_S = 5.0
 SANE_YEARS = range(2025, 2100)
 LOCAL_MODULES = ("torch", "lightning", "cv2")
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def host_checks(workspace: Path) -> list[Check]:
@@ -64,15 +64,10 @@ def torch_cuda() -> str:
 
 def check_memory() -> Check:
     """Memory that is free for a run, within the limit of the control group."""
-    values = {}
-    for line in _read("/proc/meminfo").splitlines():
-        name, _, rest = line.partition(":")
-        values[name] = int(rest.split()[0]) * 1024
-    if "MemTotal" not in values:
+    found = read_memory()
+    if found is None:
         return Check("memory", "ok", "this system does not tell")
-    limits = [int(text) for text in (_read(path).strip() for path in CGROUP_LIMITS) if text.isdigit()]
-    total = min([values["MemTotal"], *limits])
-    available = min(values.get("MemAvailable", total), total)
+    available, total = found
     text = f"{available / GIB:.1f} of {total / GIB:.1f} GiB free"
     if available < MEMORY_WARN_GIB * GIB:
         return Check("memory", "warn", f"{text}: a training may be killed", "dataset.classify.workers=0, batch_size=1")
@@ -109,10 +104,3 @@ def check_clock(workspace: Path) -> Check:
     if abs(apart) > CLOCK_WARN_S:
         return Check("clock", "warn", f"the workspace's file system is {apart:+.0f} s from this host's clock", fix)
     return Check("clock", "ok", f"{time.strftime('%Y-%m-%d %H:%M %Z')}, the same on the workspace's file system")
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return ""

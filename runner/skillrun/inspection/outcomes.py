@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skillrun.errors import NotFoundError
+from skillrun.errors import DataError, NotFoundError
 from skillrun.inspection.rates import Rate
 from skillrun.runfolder import RunFolder, read_json
 
@@ -56,6 +57,7 @@ def read_outcomes(run: RunFolder) -> Outcomes:
 
     Raises:
         NotFoundError: ``E_EVALUATION_MISSING``: the run left no table of scored pairs.
+        DataError: ``E_EVALUATION_TABLE``: a line of it can not be read.
     """
     result = read_json(run.result) or {}
     listed = [run.path / str(item.get("path")) for item in result.get("artifacts") or []]
@@ -66,10 +68,26 @@ def read_outcomes(run: RunFolder) -> Outcomes:
             f"{run.run_id} holds no scored pairs: it is no finished evaluation of a classify model",
             f"skillrun visual_changenet evaluate --parent {run.run_id}, then name that run",
         )
+    margin = float((result.get("metrics") or {}).get("margin", 0.5))
+    return Outcomes(_pairs(table, run.run_id), margin, table)
+
+
+def _pairs(table: Path, run_id: str) -> list[Outcome]:
     with table.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    pairs = [
-        Outcome(row["label"], float(row[SCORE]), {k: v for k, v in row.items() if k not in (SCORE, DECISION)})
-        for row in rows
-    ]
-    return Outcomes(pairs, float((result.get("metrics") or {}).get("margin", 0.5)), table)
+        reader = csv.DictReader(stream)
+        return [_outcome(row, f"{table}, line {reader.line_num}", run_id) for row in reader]
+
+
+def _outcome(row: dict[str, str], place: str, run_id: str) -> Outcome:
+    cells = {name: cell for name, cell in row.items() if name not in (SCORE, DECISION)}
+    try:
+        score = float(row[SCORE])
+        if math.isfinite(score):
+            return Outcome(row["label"], score, cells)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise DataError(
+        "E_EVALUATION_TABLE",
+        f"{place}: no label with a finite {SCORE}",
+        f"skillrun visual_changenet evaluate --parent {run_id}",
+    )

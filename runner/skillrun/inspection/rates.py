@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -35,7 +35,20 @@ class Rate:
         high = 1.0 if self.count == self.total else min(1.0, (middle + reach) / scale)
         return low, high
 
+    def within(self, limit: float) -> bool:
+        """Whether the upper end of the 95 % interval keeps a limit in 0..1: proven, not only counted."""
+        return self.interval()[1] <= limit
+
     def to_json(self) -> dict[str, Any]:
         """Share, 95 % interval and counts."""
         low, high = self.interval()
         return {"value": self.value, "low": low, "high": high, "count": self.count, "total": self.total}
+
+
+def needed_to_prove(limit: float) -> int | None:
+    """How many must be looked at without one that counts, for the 95 % interval to end at a limit in 0..1.
+
+    None for the limit 0, which no number proves. From the upper end of Wilson's interval at 0 of n, z² / (n + z²).
+    """
+    z = NormalDist().inv_cdf(0.975)
+    return ceil(z * z * (1 - limit) / limit) if limit > 0 else None

@@ -23,7 +23,7 @@ def add_data(builder: SpecBuilder, parent: Parent) -> None:
     if builder.action.removeprefix("segment_") in _OWN_DATA:
         return
     found: dict[str, str] = {}
-    for ancestor in _line(parent):
+    for ancestor in line(parent):
         for key, (_, direction) in path_keys(builder.schema).items():
             if direction == "in" and key.startswith("dataset.") and key not in found:
                 path = _path(ancestor.spec, key)
@@ -49,7 +49,7 @@ def _there(value: Any) -> str:
     return value if isinstance(value, str) and value and Path(value).exists() else ""
 
 
-def _line(parent: Parent) -> Iterator[Parent]:
+def line(parent: Parent) -> Iterator[Parent]:
     """The parent, its parent, and so on, as far as their folders are there."""
     here: Parent | None = parent
     for _ in range(_GENERATIONS):

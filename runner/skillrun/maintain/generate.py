@@ -1,4 +1,4 @@
-"""Schemas, templates, manifest and tables of the whole bank, as a pure function of its sources."""
+"""Schemas, templates, manifest and tables of the whole bank, and the catalogue of codes: pure functions of sources."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skillrun.bank import load_yaml
+from skillrun.maintain.catalogue import catalogue_files, check_catalogue
 from skillrun.maintain.contract import check_contracts
 from skillrun.maintain.difference import Difference, compare
 from skillrun.maintain.schema import DIALECT, GENERATOR_VERSION, build_schema, dump
@@ -28,7 +29,7 @@ def generate(root: Path) -> dict[Path, bytes]:
     for contract in sorted((root / "references").glob("*/skill_info.yaml")):
         info = load_yaml(contract)
         files |= _model_files(contract.parent.name, info, load_source(info["config_class"]))
-    return files
+    return files | catalogue_files(root, files)
 
 
 def _model_files(model: str, info: dict[str, Any], source: Source) -> dict[Path, bytes]:
@@ -107,7 +108,7 @@ def check(root: Path) -> list[Difference]:
             relative = stale.relative_to(root)
             if relative not in fresh:
                 found.append(Difference(relative, "", "stale", "no source asks for this file; delete it"))
-    return [*check_contracts(root), *found]
+    return [*check_contracts(root), *check_catalogue(root, fresh), *found]
 
 
 def report(differences: list[Difference]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from visual_changenet.actions.classify_sheet import worst_cases
 from visual_changenet.actions.scoring import Scorer
 from visual_changenet.actions.tables import write_table
+from visual_changenet.atomic import write_text_atomic
 from visual_changenet.console import say
 from visual_changenet.data.batches import Batches
 from visual_changenet.data.classify import ClassifyDataset, Split
@@ -17,6 +18,7 @@ from visual_changenet.metrics import (
     decision_metrics,
     inspection_metrics,
     ranking_metrics,
+    threshold_sweep,
 )
 from visual_changenet.session import Session
 
@@ -57,7 +59,7 @@ def summary_line(documented: dict[str, float], count: int, margin: float) -> str
 
 
 def evaluate_classify(session: Session, scorer: Scorer) -> None:
-    """Score ``test_dataset``; writes evaluate.csv, predictions.csv and worst_cases.png."""
+    """Score ``test_dataset``; writes evaluate.csv, predictions.csv, threshold_sweep.csv and worst_cases.png."""
     dataset, scores = score_rows(session, scorer, "test")
     targets = np.asarray(dataset.targets(), np.int64)
     margin = float(session.spec["model"]["classify"]["eval_margin"])
@@ -71,6 +73,7 @@ def evaluate_classify(session: Session, scorer: Scorer) -> None:
         **inspection_metrics(scores, targets, margin),
     }
     _write_evaluation(session, dataset, scores, margin)
+    _write_sweep(session, scores, targets, margin)
     _write_picture(session, dataset, scores, targets, margin)
     kpi = {name: session.metrics[name] for name in ("test_acc", "test_fpr", "test_fnr", "defect_acc")}
     session.status.write("RUNNING", "Test metrics generated.", kpi=kpi)
@@ -87,22 +90,29 @@ def _write_evaluation(session: Session, dataset: ClassifyDataset, scores: Scores
         [*columns, "siamese_score", "predicted"],
         [[*row.cells.values(), score, decision(score, margin)] for row, score in scored],
     )
-    slices = [name for name in columns if name not in LEADING]
-    write_table(
-        session,
-        session.results_dir / "predictions.csv",
-        ["path", "label", "score", "decision", *slices],
-        [
-            [
-                dataset.paths(row, "input_path")[0].relative_to(dataset.images_dir).as_posix(),
-                row.cells["label"],
-                score,
-                decision(score, margin),
-                *(row.cells[name] for name in slices),
-            ]
-            for row, score in scored
-        ],
-    )
+    _write_predictions(session, dataset, scores, margin, labelled=True)
+
+
+def _write_predictions(
+    session: Session, dataset: ClassifyDataset, scores: Scores, margin: float, *, labelled: bool
+) -> None:
+    """What was decided on each test image, with the columns that are no paths and no label."""
+    slices = [name for name in dataset.table.columns if name not in LEADING]
+    columns = [*(["label"] if labelled else []), "score", "decision", *slices]
+    lines = []
+    for row, score in zip(dataset.table.rows, scores.tolist(), strict=True):
+        path = dataset.paths(row, "input_path")[0].relative_to(dataset.images_dir).as_posix()
+        known = {**row.cells, "score": score, "decision": decision(score, margin)}
+        lines.append([path, *(known[name] for name in columns)])
+    write_table(session, session.results_dir / "predictions.csv", ["path", *columns], lines)
+
+
+def _write_sweep(session: Session, scores: Scores, targets: Targets, margin: float) -> None:
+    # Twelve digits: midway between two float32 scores is between them still.
+    rows = [",".join(f"{cell:.12g}" for cell in row) for row in threshold_sweep(scores, targets, margin)]
+    path = session.results_dir / "threshold_sweep.csv"
+    write_text_atomic(path, "\n".join(["margin,escapes,false_calls,escape_rate,overkill_rate", *rows]) + "\n")
+    session.add_artifact(path, "sweep")
 
 
 def _write_picture(session: Session, dataset: ClassifyDataset, scores: Scores, targets: Targets, margin: float) -> None:
@@ -112,12 +122,18 @@ def _write_picture(session: Session, dataset: ClassifyDataset, scores: Scores, t
 
 
 def infer_classify(session: Session, scorer: Scorer) -> None:
-    """Score ``infer_dataset``; writes inference.csv: all columns and siamese_score, in the order of the input."""
+    """Score ``infer_dataset``.
+
+    Writes inference.csv, all columns and siamese_score in the order of the input, and predictions.csv with decisions.
+    """
     dataset, scores = score_rows(session, scorer, "infer")
+    margin = float(session.spec["model"]["classify"]["eval_margin"])
     write_table(
         session,
         session.results_dir / "inference.csv",
         [*dataset.table.columns, "siamese_score"],
         [[*row.cells.values(), float(score)] for row, score in zip(dataset.table.rows, scores, strict=True)],
     )
-    session.metrics = {"num_samples": float(len(scores))}
+    _write_predictions(session, dataset, scores, margin, labelled=False)
+    called = float((scores > margin).sum())
+    session.metrics = {"num_samples": float(len(scores)), "num_no_pass": called, "margin": margin}

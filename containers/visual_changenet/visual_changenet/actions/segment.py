@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,7 @@ from visual_changenet.data.batches import Batches
 from visual_changenet.data.masks import IGNORED
 from visual_changenet.data.segment import SegmentDataset, SegmentSplit
 from visual_changenet.events import Progress
-from visual_changenet.mask_metrics import mask_scores
+from visual_changenet.mask_metrics import ChangedObject, changed_objects, mask_scores, object_scores
 from visual_changenet.runtime.decision import softmax
 from visual_changenet.session import Session
 
@@ -27,13 +27,17 @@ KPI = ("test_acc", "test_miou", "test_mf1", "test_mprecision", "test_mrecall")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One pair: row, classes uint8 (S, S), highest probability of a change, counts [truth, called], drawn or not."""
+    """One pair: row, classes uint8 (S, S), highest probability of a change, counts [truth, called], drawn or not.
+
+    ``objects`` are the changes of the true mask.
+    """
 
     row: int
     classes: NDArray[np.uint8]
     score: float
     confusion: NDArray[np.int64]
     drawn: bool
+    objects: list[ChangedObject]
 
 
 class Mapper:
@@ -66,7 +70,8 @@ class Mapper:
             truth = mask[:, 0]
             for place, row in enumerate(rows.tolist()):
                 counts = confusion_counts(truth[place], classes[place], logits.shape[1])
-                yield Prediction(row, classes[place], float(scores[place]), counts, step % self.every == 0)
+                drawn, objects = step % self.every == 0, changed_objects(truth[place], classes[place])
+                yield Prediction(row, classes[place], float(scores[place]), counts, drawn, objects)
             progress.update(step + 1, len(golden))
             self.session.check_interrupted()
 
@@ -99,7 +104,7 @@ def _save(image: Image.Image, path: Path) -> None:
 
 
 def evaluate_segment(session: Session, scorer: Scorer) -> None:
-    """Score ``test_split``; writes predictions.csv, masks, pictures and worst_cases.jpg."""
+    """Score ``test_split``; writes predictions.csv, objects.csv, masks, pictures and worst_cases.jpg."""
     mapper = Mapper(session, scorer, "test")
     found = []
     for prediction in mapper.predictions():
@@ -107,7 +112,10 @@ def evaluate_segment(session: Session, scorer: Scorer) -> None:
         found.append(prediction)
     total = np.sum([prediction.confusion for prediction in found], axis=0)
     session.metrics = {f"test_{name}": value for name, value in mask_scores(total).items()}
+    objects = object_scores(one for prediction in found for one in prediction.objects)
+    session.metrics |= {f"test_{name}": value for name, value in objects.items()}
     session.metrics["num_samples"] = float(len(found))
+    _write_objects(session, mapper.dataset.names, found)
     write_table(
         session,
         session.results_dir / "predictions.csv",
@@ -120,6 +128,30 @@ def evaluate_segment(session: Session, scorer: Scorer) -> None:
     _list_pictures(session, "worst_cases.jpg", "combined_visualisation", "masks")
     session.status.write("RUNNING", "Test metrics generated.", kpi={name: session.metrics[name] for name in KPI})
     say(_summary(session.metrics))
+
+
+def _write_objects(session: Session, names: Sequence[str], found: Sequence[Prediction]) -> None:
+    """One line per true change, the missed ones too; boxes in pixels of the map."""
+    write_table(
+        session,
+        session.results_dir / "objects.csv",
+        ["path", "x", "y", "width", "height", "area", "size", "covered", "found"],
+        [
+            [
+                names[prediction.row],
+                one.x,
+                one.y,
+                one.width,
+                one.height,
+                one.area,
+                one.size,
+                one.covered,
+                int(one.found),
+            ]
+            for prediction in found
+            for one in prediction.objects
+        ],
+    )
 
 
 def infer_segment(session: Session, scorer: Scorer) -> None:

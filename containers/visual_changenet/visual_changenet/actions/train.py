@@ -26,6 +26,7 @@ from visual_changenet.training.module import ChangeModule
 from visual_changenet.training.recorder import Recorder
 from visual_changenet.training.resume import KEY, StartPoint, find_start
 from visual_changenet.training.segment import SegmentModule
+from visual_changenet.training.speed import measure
 
 Loader = DataLoader[Any]
 
@@ -72,6 +73,8 @@ def train(session: Session) -> None:
         session.check_interrupted()
         with explained(module, spec["dataset"][spec["task"]]["batch_size"]):
             trainer.fit(module, training, validation, ckpt_path=start.path)
+    if options["measure_latency"] and not recorder.cut_short:
+        session.metrics["latency_ms"] = measure(module.model.to(device), spec, device).p50_ms
     _finish(session, recorder)
 
 

@@ -118,6 +118,9 @@ class Train(Section):
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] = setting(
         "32-true", "Number format: full float32, mixed float16, mixed bfloat16 or pure bfloat16."
     )
+    measure_latency: bool = setting(
+        False, "Measure at the end how long one pair takes the network, as metric latency_ms.", skillrun_only=True
+    )
     compile: bool = setting(False, "Compile the network with torch.compile before the first step.", skillrun_only=True)
     activation_checkpointing: bool = setting(
         False, "Recompute backbone blocks in the backward pass: less memory, about a third slower.", skillrun_only=True

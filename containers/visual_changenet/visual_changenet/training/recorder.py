@@ -131,7 +131,8 @@ class Recorder(Checkpoint):
         assert isinstance(pl_module, ChangeModule)
         metrics = pl_module.close_epoch()
         epoch, seconds = trainer.current_epoch + 1, time.monotonic() - self.epoch_started
-        self.session.events.emit("epoch", epoch=epoch, metrics=metrics, lr=self.rate, seconds=round(seconds, 3))
+        standing = {"metrics": metrics, "best": self._best_now(epoch, metrics)}
+        self.session.events.emit("epoch", epoch=epoch, **standing, lr=self.rate, seconds=round(seconds, 3))
         self._status_lines(trainer, metrics, seconds)
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "lr": self.rate, "epoch": trainer.current_epoch}, step=trainer.current_epoch)
@@ -140,6 +141,15 @@ class Recorder(Checkpoint):
             shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in names)
             say(f"epoch {epoch}/{self.num_epochs} {shown} ({seconds:.1f} s)")
         self.keep(trainer, metrics)
+
+    def _best_now(self, epoch: int, metrics: dict[str, float]) -> dict[str, Any] | None:
+        """Name, value and epoch (from 1) of the best monitored value up to now; None where there is none yet."""
+        entry = next((entry for entry in self.session.checkpoints if entry["best"]), None)
+        if self.better(metrics, entry["metrics"] if entry else None):
+            return {"name": self.monitor, "value": metrics[self.monitor], "epoch": epoch}
+        if entry is None:
+            return None
+        return {"name": self.monitor, "value": entry["metrics"].get(self.monitor), "epoch": entry["epoch"] + 1}
 
     def _status_lines(self, trainer: pl.Trainer, metrics: dict[str, float], seconds: float) -> None:
         status = self.session.status
