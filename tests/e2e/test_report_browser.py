@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,7 @@ from PIL import Image
 from skillrun.report import write
 from skillrun.runfolder import RunFolder
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 ROWS = [("a", "short", 0.9), ("b", "short", 0.2), ("c", "PASS", 0.6), ("d", "PASS", 0.1), ("x" * 300, "open", 0.7)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium; skips where it or its driver is absent."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    with api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +43,9 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["wide-light", "phone-dark"])
-def page(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The report, open; fails at the end where the page complained or asked for anything."""
-    width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    opened = context.new_page()
-    troubles: list[str] = []
-    asked: list[str] = []
-    opened.on("console", lambda message: troubles.append(message.text))
-    opened.on("pageerror", lambda error: troubles.append(str(error)))
-    opened.on("request", lambda one: asked.append(one.url))
-    opened.goto(page_file.as_uri())
-    yield opened
-    loaded = [url for url in asked if not url.startswith("data:")]
-    context.close()
-    assert not troubles and loaded == [page_file.as_uri()]
+def page(open_page: Callable[..., Any], page_file: Path, request: pytest.FixtureRequest) -> Any:
+    """The report, open."""
+    return open_page(page_file, *request.param)
 
 
 def cells(page: Any) -> list[str]:
