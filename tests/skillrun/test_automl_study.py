@@ -282,6 +282,33 @@ def test_the_review_names_space_budget_slots_and_what_is_left_out(request_: Requ
     assert "--keep-all" in "\n".join(review(replace(decided, keep_all=True), slots_of(decided)))
 
 
+def test_the_review_estimates_from_an_earlier_run_on_the_same_data(request_: Request) -> None:
+    first = design(request_, OPTIONS)
+    assert (first.epoch_s, first.epoch_run) == (0, "")
+    plan = prepare(replace(request_, automl=False)).plan
+    run = RunFolder(Path(plan.run_dir))
+    run.path.mkdir(parents=True)
+    run.spec.write_text(plan.spec_text, encoding="utf-8")
+    run.write_record(action=plan.action, backend=plan.backend)
+    lines = [json.dumps({"event": "epoch", "epoch": n, "seconds": s}) for n, s in ((1, 9.0), (2, 4.0), (3, 5.0))]
+    run.events.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    decided = design(request_, OPTIONS)
+    assert (decided.epoch_s, decided.epoch_run) == (5.0, run.run_id)
+    assert f"by run {run.run_id} on the same data" in "\n".join(review(decided, slots_of(decided)))
+    larger = replace(request_, overrides=(*request_.overrides, "dataset.classify.image_width=128"))
+    assert design(larger, OPTIONS).epoch_run == ""
+
+
+def test_two_goals_keep_the_checkpoints_of_the_front_and_measure_every_trial(request_: Request) -> None:
+    decided = design(request_, replace(OPTIONS, metric="val_ap,latency"))
+    assert (decided.metric, decided.second) == ("val_ap", "latency_ms")
+    assert "train.measure_latency=true" in decided.extra
+    text = "\n".join(review(decided, slots_of(decided)))
+    assert "latency_ms of one pair (minimize)" in text
+    assert "no other beats in both goals" in text
+    assert Settings.from_json(decided.to_json()) == decided
+
+
 def test_the_estimate_follows_from_a_measured_epoch() -> None:
     decided = settings(budget=Budget(trials=20), num_epochs=30)
     assert "about 1.7 h in all" in estimate(decided, 1, 10.0)

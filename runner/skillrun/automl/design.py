@@ -13,6 +13,7 @@ from skillrun.automl import saved_request
 from skillrun.automl.algorithms import process_missing
 from skillrun.automl.budget import Budget, read_budget
 from skillrun.automl.build import build_space
+from skillrun.automl.earlier import earlier_epoch
 from skillrun.automl.evaluations import WEIGHTS
 from skillrun.automl.settings import LATENCY, SearchOptions, Settings
 from skillrun.automl.slots import Slots
@@ -58,6 +59,7 @@ def design(request: Request, options: SearchOptions, talk: Talk | None = None) -
     per_trial = _gpus_of_one(prepared, typed)
     slots = Slots(request.host, options.jobs, per_trial, far=_far(prepared))
     study = StudyFolder(root / FOLDER / new_study_id())
+    earlier = earlier_epoch(prepared.spec.values, prepared.plan.task, prepared.plan.backend, root)
     settings = Settings(
         study_id=study.study_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,6 +83,8 @@ def design(request: Request, options: SearchOptions, talk: Talk | None = None) -
         outputs=_outputs(prepared, typed, request),
         process=not process_missing(),
         second=second,
+        epoch_s=earlier.seconds if earlier else 0,
+        epoch_run=earlier.run_id if earlier else "",
     )
     return _fitted(settings, options, prepared, typed, study, slots)
 

@@ -19,7 +19,7 @@ def review(settings: Settings, slots: Slots) -> list[str]:
         f"algorithm   {settings.algorithm}, seed {settings.seed}: {algorithm.promise}{rungs}",
         f"budget      {settings.budget.text()}, {settings.num_epochs} epochs each; trial 0 is the template's own",
         f"side by side {slots.text()}",
-        f"time, cost  {estimate(settings, slots.at_once, None)}",
+        f"time, cost  {_expected(settings, slots)}",
         f"comparison  {_comparison(settings)}",
         f"kept        {_kept(settings)}",
         *(f"set for all {text}" for text in settings.extra),
@@ -34,6 +34,13 @@ def review(settings: Settings, slots: Slots) -> list[str]:
 
 def _second(settings: Settings) -> str:
     return f" and {settings.second} of one pair (minimize)" if settings.second else ""
+
+
+def _expected(settings: Settings, slots: Slots) -> str:
+    if not settings.epoch_s:
+        return estimate(settings, slots.at_once, None)
+    words = estimate(settings, slots.at_once, settings.epoch_s)
+    return f"{words}; by run {settings.epoch_run} on the same data, told again after the first epoch of trial 0"
 
 
 def estimate(settings: Settings, at_once: int, epoch_s: float | None) -> str:

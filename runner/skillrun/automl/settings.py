@@ -65,6 +65,8 @@ class Settings:
         extra: overrides of every trial that follow from the search: the metric that marks the best checkpoint, the
             shared cache of decoded data, ...
         outputs: result folders that the user chose, by spec key; each trial gets a folder of its own below.
+        epoch_s, epoch_run: seconds of an epoch as an earlier run of the same data and network measured it; 0 and empty
+            where there is none.
         second: what is minimised beside the metric (`LATENCY`), empty for nothing.
         num_epochs: of a full training; per_trial: GPUs of one trial.
         process: whether ``bayesian`` asks a Gaussian process, decided once.
@@ -93,6 +95,8 @@ class Settings:
     outputs: Mapping[str, str] | None = None
     process: bool = False
     second: str = ""
+    epoch_s: float = 0
+    epoch_run: str = ""
 
     @property
     def model(self) -> str:
