@@ -39,7 +39,7 @@ from skillrun.automl.rungs import PausingStudy, promotable
 from skillrun.automl.samplers import PerTrial
 
 AFTER = (10, 20, 50)
-FULL_TRAININGS = 100
+FULL_TRAININGS = 40
 CLOSE = 1.01
 STOPPING = ("random", "bayesian", "asha", "hyperband", "bohb")
 

@@ -46,6 +46,14 @@ def test_a_run_whose_supervisor_is_killed_is_lost_not_succeeded(hostile_dir: Pat
         os.kill(int(child), signal.SIGKILL)
 
 
+def test_a_run_that_is_stopped_as_soon_as_it_starts_is_cancelled_not_lost(hostile_dir: Path) -> None:
+    for number in range(8):
+        run = TestLocalBackend().start(hostile_dir / str(number), "time.sleep(60)")
+        os.kill(json.loads(run.record.read_text(encoding="utf-8"))["handle"]["pid"], signal.SIGTERM)
+        wait_until(lambda run=run: status(run).done)  # type: ignore[misc]
+        assert run.exit.is_file()
+
+
 def test_a_missing_command_is_named_with_the_way_to_get_it() -> None:
     from skillrun.backends.local import find_command
 

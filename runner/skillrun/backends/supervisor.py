@@ -16,9 +16,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
 
 def detach(folder: Path) -> int:
     """Go on in a process of our own; the one that was started ends at once."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until `supervise` can pass them on
     child = os.fork()
     if child:
         os.write(1, f"{child}\n".encode())
@@ -34,6 +37,18 @@ def supervise(folder: Path) -> int:
     """Run the command of ``launch.json`` with output to ``stdout.log``; the exit code goes to ``exit.json``."""
     request = json.loads((folder / "launch.json").read_text(encoding="utf-8"))
     started = time.time()
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        if child is None:
+            early.append(number)
+        elif child.poll() is None:
+            os.killpg(child.pid, number)
+
+    for stop in STOPS:
+        signal.signal(stop, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     with (folder / "stdout.log").open("ab") as log:
         child = subprocess.Popen(
             request["argv"],
@@ -44,14 +59,9 @@ def supervise(folder: Path) -> int:
             cwd=folder,
             start_new_session=True,
         )
-
-        def forward(number: int, _frame: FrameType | None) -> None:
-            if child.poll() is None:
-                os.killpg(child.pid, number)
-
-        signal.signal(signal.SIGTERM, forward)
-        signal.signal(signal.SIGINT, forward)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in early:
+            forward(number, None)
         code = child.wait()
     _write(
         folder / "exit.json",
