@@ -93,7 +93,7 @@ def by_sampler(make: Make, surface: Surface, seed: int, budget: int, jobs: int) 
 def by_published(algorithm: str, surface: Surface, seed: int, budget: int, jobs: int) -> Run:
     """The published package, one trial after another."""
     told, begin = Told(surface, seed), time.perf_counter()
-    automl_published.published(algorithm, surface.space, budget, told.tell)
+    automl_published.published(algorithm, surface.space, seed, budget, told.tell)
     return told.run(begin)
 
 

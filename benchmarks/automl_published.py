@@ -27,10 +27,12 @@ def takes(space: Space) -> bool:
     return all(param.kind == "float" and not param.when for param in space.params)
 
 
-def published(algorithm: str, space: Space, budget: int, tell: Callable[[dict[str, Any], int], float]) -> None:
+def published(
+    algorithm: str, space: Space, seed: int, budget: int, tell: Callable[[dict[str, Any], int], float]
+) -> None:
     """Search with ``budget`` trials; ``tell`` maps values and the trial's number to what is minimised.
 
-    Its draws repeat where ``PYTHONHASHSEED`` is set.
+    Its random numbers follow from its session's name, salted by Python: they repeat where ``PYTHONHASHSEED`` is set.
     """
     names = {param.key: param for param in space.params}
     middle = {key: sum(_ends(param)) / 2 for key, param in names.items()}
@@ -47,7 +49,7 @@ def published(algorithm: str, space: Space, budget: int, tell: Callable[[dict[st
     train = {"num_epochs": EPOCHS, **middle}
     epochs = {"type": "int", "default": EPOCHS}
     settings = {"algorithm": algorithm, "metric": "val_loss", "automl_max_recommendations": budget}
-    rungs = {"automl_max_epochs": EPOCHS, "automl_reduction_factor": 3, "session_id": "s1"}
+    rungs = {"automl_max_epochs": EPOCHS, "automl_reduction_factor": 3, "session_id": f"session {seed}"}
     logging.getLogger(PACKAGE).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder:
         search = importlib.import_module(PACKAGE).AutoML(
