@@ -14,6 +14,7 @@ from skillrun.errors import ConflictError, DataError, NotFoundError, SkillrunErr
 from skillrun.findings import Finding
 from skillrun.plan import Plan
 from skillrun.preflight.data import data_reports, leak_report
+from skillrun.preflight.devices import check_devices
 from skillrun.preflight.facts import measure
 from skillrun.preflight.registry import known
 from skillrun.preflight.rule import EXIT_CODES, Case, Room, look
@@ -141,6 +142,7 @@ def _gpu_entries(plan: Plan, backend: Backend) -> Iterator[Entry]:
         return
 
     def take() -> None:
+        check_devices(plan)
         gpus.reserve(asked, wanted=plan.gpu_count, say=lambda text: None).release()
 
     for room, finding in _collected(take):

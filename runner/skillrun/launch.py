@@ -18,8 +18,11 @@ from skillrun.staging import Staged, bring
 from skillrun.watch import status
 
 
-def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
+def launch(plan: Plan, talk: Talk | None = None, *, data_seen: bool = False) -> RunFolder:
     """Check spec, host and data, make the run folder and start the run.
+
+    Args:
+        data_seen: the data was looked at for this very purpose, as for all trials of a study: not again.
 
     Raises:
         DataError: the data set can not be used; PreflightError: the host has no room for it; BackendError: the backend
@@ -35,7 +38,7 @@ def launch(plan: Plan, talk: Talk | None = None) -> RunFolder:
     backend.require_ready(plan)
     check_delivery(plan)
     _bring_weights(plan, talk)
-    require_passed(plan, here=backend.local_files, say=talk.say)
+    require_passed(plan, here=backend.local_files, say=talk.say, data_seen=data_seen)
     settled = backend.settle(plan, talk)
     run = RunFolder(Path(plan.run_dir))
     try:

@@ -144,6 +144,8 @@ def _add_layers(
     if request.results and not datasets.is_address(request.results):
         builder.add("--results", {"results_dir": str(Path(request.results).expanduser().absolute())})
     builder.add_overrides(request.overrides)
+    if builder.latest("results_dir")[0] in (None, "", NOT_GIVEN):
+        builder.add("run folder", {"results_dir": str(run.results)})
     _add_addresses(builder, bring)
     if wish:
         lineage.add_margin(builder, wish, contract.spec_params, run.path.parent)

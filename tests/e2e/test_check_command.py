@@ -73,6 +73,13 @@ def test_the_table_names_code_place_and_fix_and_is_short(skillrun, train) -> Non
     assert "would be refused" in result.stderr
 
 
+def test_a_column_without_a_word_is_left_out_and_one_error_is_counted_as_one(skillrun, train) -> None:
+    result = skillrun(*train, "dataset.classify.batch_size=1", "--check")
+    head = next(line for line in result.stdout.splitlines() if "code" in line)
+    assert head.split() == ["code", "severity", "message", "fix"]
+    assert "would be refused: 1 error" in result.stderr and "1 errors" not in result.stderr
+
+
 def test_where_no_plan_can_be_made_the_check_says_so(skillrun, train) -> None:
     result = skillrun("visual_changenet", "evaluate", *train[-2:], "--check", "--json")
     document = json.loads(result.stdout)

@@ -96,11 +96,13 @@ def test_intervals_above_the_epochs_are_lowered_and_said(train: Command) -> None
         assert key in result.stdout + result.stderr
 
 
-def test_gpus_on_a_host_without_a_driver(train: Command) -> None:
-    """With a driver the number is refused; without one that is said, and the CPU trains."""
-    result = train("--gpus", "64")
-    told = {2: "error[E_GPU_COUNT]", 0: "W_HOST_NO_GPU"}
-    assert told[result.returncode] in result.stderr
+def test_gpus_on_a_host_without_a_driver(train: Command, workspace: Path) -> None:
+    """GPUs that are asked for and not there are refused; the CPU would be no answer."""
+    for further in (("--check",), ()):
+        result = train("--gpus", "64", *further)
+        assert result.returncode == 2
+        assert "E_GPU_COUNT" in result.stdout + result.stderr and "--gpus none" in result.stdout + result.stderr
+    assert not (workspace / "runs").exists()
 
 
 def test_further_columns_of_a_csv_do_no_harm(skillrun: Command, boards: Path) -> None:

@@ -84,7 +84,7 @@ def test_train_evaluate_and_infer_masks(skillrun: Command, workspace: Path, boar
     assert {"test_miou", "test_iou_0", "test_iou_1", "test_acc"} <= shown["run"]["metrics"].keys()
     folder = results_of(shown, "evaluate")
     check_drawn(folder, names(boards, "test"), 4, 64)
-    assert f"next: look at {folder / 'worst_cases.jpg'}" in evaluated.stderr
+    assert "next: skillrun report " in evaluated.stderr and " --open" in evaluated.stderr
     spec = Path(shown["run"]["run_dir"], "spec.yaml").read_text(encoding="utf-8")
     assert "align: translation" in spec
     assert "img_size: 64" in spec

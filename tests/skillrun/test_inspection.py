@@ -42,11 +42,19 @@ def test_outcomes_count_escapes_and_overkill_at_the_evaluations_margin_and_at_ot
 
 
 def test_a_run_without_scored_pairs_is_refused_with_the_command_that_makes_them(tmp_path: Path) -> None:
-    run = evaluation(tmp_path / "run", task="segment")
+    run = evaluation(tmp_path / "run")
+    for table in run.path.rglob("evaluate.csv"):
+        table.unlink()
     with pytest.raises(NotFoundError) as caught:
         read_outcomes(run)
     assert caught.value.code == "E_EVALUATION_MISSING"
     assert "evaluate --parent run" in caught.value.fix
+
+
+def test_a_segment_run_is_told_to_have_no_margin_and_is_not_sent_to_evaluate_again(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="segment run") as caught:
+        read_outcomes(evaluation(tmp_path / "run", task="segment"))
+    assert caught.value.fix == "skillrun report run"
 
 
 def test_the_interval_of_a_rate_is_wilsons() -> None:

@@ -165,3 +165,10 @@ def test_a_process_of_this_host_sees_the_gpus_that_were_named(boards: Path, gpus
     assert made.env.get("CUDA_VISIBLE_DEVICES") == visible
     if visible == "2,3":
         assert parse_spec(made.spec_text).values["train"]["gpu_ids"] == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["results_dir=", "results_dir=null"])
+def test_an_empty_results_folder_is_that_of_the_run(boards: Path, text: str) -> None:
+    made = plan(boards, text, backend="local")
+    assert made.results_dir == f"{made.run_dir}/results"
+    assert parse_spec(made.spec_text).values["results_dir"] == made.results_dir

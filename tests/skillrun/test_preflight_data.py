@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+import skillrun.data
 from skillrun import bank
 from skillrun.data.synth import synth
 from skillrun.errors import DataError
 from skillrun.overrides import get_dotted
 from skillrun.preflight import check_data
+from skillrun.preflight.data_codes import data_rules
 
 MODEL = "visual_changenet"
 
@@ -81,3 +86,19 @@ def test_folders_endings_and_classes_come_from_the_spec(root: Path) -> None:
         check_data(spec("segment_train", root, **names), "segment_train")
     assert caught.value.code == "E_DATA_MASK_VALUES"
     assert "num_classes=3" in caught.value.fix
+
+
+def told_codes(module: Path) -> Iterator[str]:
+    """Codes that a module puts into a report; those that it gives to an error class end a command instead."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    raised = {id(one) for call in calls if ast.unparse(call.func).endswith("Error") for one in ast.walk(call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in raised and isinstance(node.value, str):
+            yield from re.findall(r"^[EW]_DATA_[A-Z_]+$", node.value)
+
+
+def test_what_a_check_of_data_can_find_has_a_record_and_no_record_is_left_over() -> None:
+    modules = Path(skillrun.data.__path__[0]).glob("*.py")
+    told = {code for module in modules for code in told_codes(module)}
+    assert told == {one.code for one in data_rules() if "_DATA_" in one.code}

@@ -71,7 +71,9 @@ PROVOKED: dict[str, Case] = {
     "W_HOST_DISK": case_of(host=replace(ROOMY, disk=GIB), train__num_epochs=30, train__checkpoint_interval=1),
     "W_HOST_MEMORY": case_of(host=replace(ROOMY, memory=GIB)),
     "E_HOST_SHM": case_of(host=replace(ROOMY, shared_memory=64 << 20), dataset__classify__workers=8),
-    "W_HOST_NO_GPU": case_of(host=replace(ROOMY, driver=False), plan={"gpus": "2"}),
+    "W_HOST_NO_GPU": case_of(
+        host=replace(ROOMY, driver=False), plan={"gpus": "2", "backend": "docker", "shm_size": "16g"}
+    ),
     "W_HOST_NETWORK_DISK": case_of(host=replace(ROOMY, network=Check("n", "warn", "nfs from far", "--results DIR"))),
     "W_HOST_CLOCK": case_of(host=replace(ROOMY, clock=Check("c", "warn", "it is 1970", "sudo timedatectl"))),
 }

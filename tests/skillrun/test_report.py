@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 from PIL import Image
 
 from skillrun.errors import DataError, NotFoundError, UsageError
-from skillrun.inspection import Rate
-from skillrun.report import compare, write
+from skillrun.inspection import Outcome, Rate
+from skillrun.report import charts, compare, write
 from skillrun.report.compare import paired_interval
+from skillrun.report.spread import MOST_PAIRS, areas, intervals
 from skillrun.report.sweep import sweep, thinned
 from skillrun.runfolder import RunFolder, find_run
 
@@ -246,3 +248,41 @@ def test_the_command_writes_both_files_and_takes_either_spelling(
     assert find_run("r-evaluate-2", workspace).path.joinpath("compare-r-evaluate-1.html").is_file()
     with pytest.raises(UsageError):
         report(["compare", "r-evaluate-1"])
+
+
+def scored(*, defects: Sequence[float], good: Sequence[float]) -> list[Outcome]:
+    return [*(Outcome("short", score) for score in defects), *(Outcome("PASS", score) for score in good)]
+
+
+def test_areas_of_counts_are_those_of_the_sweep() -> None:
+    pairs = scored(defects=[0.9, 0.7, 0.7, 0.2], good=[0.7, 0.3, 0.2, 0.1, 0.1])
+    ranks = {score: rank for rank, score in enumerate(sorted({pair.score for pair in pairs}, reverse=True))}
+    counts = [Counter(ranks[pair.score] for pair in pairs if pair.defect is side) for side in (True, False)]
+    full = sweep(pairs)
+    assert areas(*counts) == pytest.approx((full.auroc(), full.average_precision()))
+
+
+def test_intervals_hold_the_measured_value_narrow_with_more_pairs_and_repeat() -> None:
+    few = scored(defects=[0.9, 0.6, 0.4, 0.3] * 5, good=[0.5, 0.35, 0.2, 0.1] * 5)
+    many = few * 10
+    widths = []
+    for pairs in (few, many):
+        found, full = intervals(pairs), sweep(pairs)
+        assert found is not None and found == intervals(pairs[::-1])
+        for name, value in (("auroc", full.auroc()), ("average_precision", full.average_precision())):
+            low, high = found[name]
+            assert value is not None and 0 <= low < value < high <= 1
+        widths.append(found["auroc"][1] - found["auroc"][0])
+    assert widths[1] < widths[0] / 2
+
+
+def test_no_interval_is_claimed_for_one_pair_of_a_class_or_more_pairs_than_are_drawn_again(tmp_path: Path) -> None:
+    assert intervals(scored(defects=[0.9], good=[0.1, 0.2])) is None
+    assert intervals(scored(defects=[0.9, 0.8] * MOST_PAIRS, good=[0.1, 0.2])) is None
+    run = classify_run(tmp_path, [("a", "x", 0.9), ("b", "PASS", 0.1), ("c", "PASS", 0.2)])
+    assert "without an interval: too few pairs of a class" in write(run).page.read_text(encoding="utf-8")
+
+
+def test_labels_of_a_chart_fit_left_of_its_axis() -> None:
+    """13 px letters of the widest of the page's fonts take at most 8.3 px a digit and 12.4 a percent sign."""
+    assert charts.LEFT - 6 > 4 * 8.3 + 4.2 + 12.4, "98.75%"

@@ -82,7 +82,7 @@ class RunTrainer:
         plan, number = self._planned or (None, 0)
         if plan is None or plan.run_id != run_id:
             raise ValueError(f"{run_id} was not planned last")
-        run = launch(plan, self._talk)
+        run = launch(plan, self._talk, data_seen=True)
         run.write_record(study=self._settings.study_id, trial=number)
         self._slots.hold(run_id, plan.gpus)
 

@@ -20,8 +20,10 @@ from skillrun.cli import (
     parents,
     report,
     runs,
+    skills,
     stage,
     threshold,
+    tools,
 )
 from skillrun.cli import bank as bank_commands
 from skillrun.cli.output import Output
@@ -64,6 +66,7 @@ def build() -> typer.Typer:
     app.add_typer(data.app, name="data")
     app.add_typer(images.app, name="images")
     app.add_typer(bundle.app, name="bundle")
+    app.command("tools")(tools.tools)
     app.command("stage")(stage.stage)
     app.command("parents")(parents.parents)
     app.command("card")(card.card)
@@ -71,6 +74,7 @@ def build() -> typer.Typer:
     app.command("doctor")(doctor.doctor)
     app.command("explain")(explain.explain)
     app.command("report")(report.report)
+    app.add_typer(skills.app, name="skills")
     app.add_typer(bank_commands.app, name="bank")
     app.add_typer(documented, name="model")
     app.add_typer(deploy, name="deploy")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from skillrun.prepare import Request
 
 BAR_AFTER_S = 2.0
+LOOKING, COMPARING = "looking at pictures", "comparing pictures"
 ROWS_PER_CODE = 3
 COLUMNS = ("code", "severity", "place", "message", "fix")
 
@@ -118,10 +119,18 @@ def _show(found: Examination, said: Sequence[str], output: Output) -> None:
     if output.as_json:
         return output.data({**found.to_json(), "fixed": list(said)}, "")
     if found.findings:
-        output.table("findings", COLUMNS, list(_rows(found)), "")
+        _table(list(_rows(found)), output)
     if found.plan is None:
         output.say("stopped there: without these errors mended there is no plan, and nothing else was looked at")
     return output.say(_verdict(found))
+
+
+def _table(rows: Sequence[tuple[str, str, str, str, str]], output: Output) -> None:
+    """A column in which nothing stands is left out: findings about the spec have no file."""
+    filled = [place for place in range(len(COLUMNS)) if any(row[place] for row in rows)]
+    output.table(
+        "findings", [COLUMNS[place] for place in filled], [[row[place] for place in filled] for row in rows], ""
+    )
 
 
 def _rows(found: Examination) -> Iterator[tuple[str, str, str, str, str]]:
@@ -143,9 +152,14 @@ def _verdict(found: Examination) -> str:
     waived = sum(one.code in found.waived for one in found.findings)
     errors = sum(one.severity == "error" and one.code not in found.waived for one in found.findings)
     warnings = len(found.findings) - waived - errors
-    counts = ((errors, "errors"), (warnings, "warnings"), (waived, "waived"))
-    told = ", ".join(f"{number} {word}" for number, word in counts if number) or "nothing found"
+    counted = (*_counted(errors, "error"), *_counted(warnings, "warning"), *([f"{waived} waived"] if waived else []))
+    told = ", ".join(counted) or "nothing found"
     return f"{'would be refused' if errors else 'ok'}: {told} (nothing was started)"
+
+
+def _counted(number: int, word: str) -> Iterator[str]:
+    if number:
+        yield f"{number} {word}{'s' if number > 1 else ''}"
 
 
 class _Bar:
@@ -171,8 +185,9 @@ class _Bar:
                 return
             self._bar = _new_bar()
             self._bar.start()
-            self._task = self._bar.add_task("looking at pictures", total=total)
-        self._bar.update(self._task, completed=done, total=total)
+            self._task = self._bar.add_task(LOOKING, total=total)
+        words = LOOKING if done < total else COMPARING
+        self._bar.update(self._task, description=words, completed=done, total=total)
 
 
 def _new_bar() -> Any:

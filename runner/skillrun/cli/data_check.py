@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skillrun.cli.check import finding_lines
+from skillrun.cli.check import finding_lines, write_sarif
 from skillrun.cli.options import Json
 from skillrun.cli.output import Output
 
 if TYPE_CHECKING:
     from skillrun.data.report import DatasetReport
+    from skillrun.errors import UsageError
 
 
 def check(
@@ -34,6 +36,9 @@ def check(
     sarif: Annotated[
         str, typer.Option("--sarif", metavar="FILE|-", help="Write the findings as SARIF 2.1.0; - for stdout.")
     ] = "",
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one page with counts, pictures and findings.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Counts, sizes, broken files, leaks between splits, shifted pairs, with row numbers. Exit 7 on an error."""
@@ -42,28 +47,39 @@ def check(
 
     if json and sarif == "-":
         raise UsageError("E_OPTION_CONFLICT", "--json and --sarif - both write to stdout.", "--sarif FILE")
+    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+        raise _no_page(html, "it is a folder" if html.is_dir() else f"{html.parent} is no folder")
     masks, output = mask_rule(num_classes, label_transform, data_name), Output(json)
-    with _bar(output) as progress:
-        report = check_dataset(paths, image_ext=image_ext or None, masks=masks, progress=progress)
+    # Packed images must outlive the check: the page shows them.
+    with TemporaryDirectory(prefix="skillrun-check-") as unpacked, _bar(output) as progress:
+        report = check_dataset(paths, image_ext=image_ext or None, masks=masks, cache_root=unpacked, progress=progress)
+        if html is not None:
+            _write_page(report, html, output)
     if sarif:
-        _write_sarif(report, sarif)
+        write_sarif(report.findings, sarif, output)
     if sarif != "-":
-        output.data(report.to_json(), "\n".join(_report_lines(report)))
+        page = {"page": str(html)} if html else {}
+        output.data({**report.to_json(), **page}, "\n".join(_report_lines(report)))
     if not report.ok:
         raise typer.Exit(7)
 
 
-def _write_sarif(report: DatasetReport, place: str) -> None:
-    import json
-
-    from skillrun.findings import to_sarif
+def _write_page(report: DatasetReport, place: Path, output: Output) -> None:
+    from skillrun.report.dataset import dataset_page
     from skillrun.runfolder import write_atomic
 
-    document = to_sarif(report.findings)
-    if place == "-":
-        Output(True).data(document, "")
-    else:
-        write_atomic(Path(place), json.dumps(document, indent=2, ensure_ascii=False))
+    try:
+        # Names that are no text become question marks.
+        write_atomic(place, dataset_page(report).encode("utf-8", errors="replace").decode("utf-8"))
+    except OSError as error:
+        raise _no_page(place, error.strerror or str(error)) from error
+    output.say(f"page written to {place}; open it in a browser, or send it: it needs nothing else")
+
+
+def _no_page(place: Path, why: str) -> UsageError:
+    from skillrun.errors import UsageError
+
+    return UsageError("E_PAGE_FILE", f"--html {place}: {why}.", "--html data.html")
 
 
 @contextmanager

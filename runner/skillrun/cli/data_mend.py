@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from skillrun.cli.check import finding_lines
 from skillrun.cli.data_talk import Destination, Force, Seed, Source, bar, hint_training
 from skillrun.cli.options import Json
 from skillrun.cli.output import Output
@@ -87,13 +88,15 @@ def fix(source: Source, destination: Destination, force: Force = False, json: Js
     output = Output(json)
     with bar("mending", output) as progress:
         mended = fix_dataset(source, destination, force=force, progress=progress)
-    lines = [f"{destination}  {len(mended.changes)} changes"]
+    count = len(mended.changes)
+    lines = [f"{destination}  {count} change{'s' if count != 1 else ''}"]
     for change in mended.changes:
         place = change.file if change.line is None else f"{change.file}, line {change.line}"
         lines.append(f"  {place}: {change.what}")
     left = mended.report.findings
-    lines += [f"  {finding.severity}[{finding.code}] {finding.message}  fix: {finding.fix}" for finding in left]
-    lines.append("ok" if mended.report.ok else f"not usable yet: {len(left)} finding(s) remain")
+    lines += finding_lines(left)
+    errors = sum(finding.severity == "error" for finding in left)
+    lines.append("ok" if mended.report.ok else f"not usable yet: {errors} error{'s' if errors > 1 else ''} left")
     changes = [asdict(change) for change in mended.changes]
     answer = {"destination": str(destination), "changes": changes, "check": mended.report.to_json()}
     output.data(answer, "\n".join(lines))

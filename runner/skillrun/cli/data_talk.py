@@ -38,7 +38,7 @@ def bar(words: str, output: Output) -> Iterator[Callable[[int, int], None]]:
 
 
 def say_made(summary: DatasetSummary, out: Path, side: int, output: Output) -> None:
-    """What was written, and a first training on it that a CPU can do; ``side`` is that of a picture in pixels."""
+    """What was written, and a first training on it that a CPU can do; ``side`` is the most pixels that it reads."""
     output.data({"dataset": asdict(summary)}, f"{out}\n  {counts_line(summary)}")
     hint_training(summary, out, side, output)
 
@@ -48,9 +48,13 @@ def counts_line(summary: DatasetSummary) -> str:
     return ", ".join(f"{name} {value}" for name, value in _flat(summary.counts))
 
 
-def hint_training(summary: DatasetSummary, out: Path, side: int, output: Output) -> None:
-    """The next command: a small training where the data set has the sides for one, else its check."""
-    small, side = "model.backbone.type=fan_tiny_8_p4_hybrid", -(-side // 32) * 32
+def hint_training(summary: DatasetSummary, out: Path, most: int, output: Output) -> None:
+    """The next command: a small training where the data set has the sides for one, else its check.
+
+    Args:
+        most: largest side in pixels that the training reads; smaller pictures are read as they are.
+    """
+    small, side = "model.backbone.type=fan_tiny_8_p4_hybrid", -(-min(most, _side(out) or most) // 32) * 32
     if summary.task == "segment" and {"train", "val"} <= summary.counts.keys():
         folder = shlex.quote(str(out))
         output.hint(
@@ -64,6 +68,19 @@ def hint_training(summary: DatasetSummary, out: Path, side: int, output: Output)
         )
     else:
         output.hint(f"skillrun data check {shlex.quote(str(out))}")
+
+
+def _side(out: Path) -> int | None:
+    """The longer side of one picture of a data set, in pixels."""
+    from PIL import Image
+
+    from skillrun.data.folders import IMAGE_SUFFIXES
+
+    first = next((path for path in out.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES), None)
+    if first is None:
+        return None
+    with Image.open(first) as picture:
+        return max(picture.size)
 
 
 def _flat(counts: object, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -117,6 +117,8 @@ def _next_step(found: RunStatus, pictures: list[Path]) -> str:
     action = found.action.removeprefix("segment_")
     if action in ("export", "quantize", "gen_trt_engine"):
         return f"skillrun visual_changenet {found.action[: -len(action)]}evaluate --parent {found.run_id}"
+    if action.endswith("evaluate"):
+        return f"skillrun report {found.run_id} --open"
     if action != "train":
         return f"look at {pictures[0]}" if pictures else f"skillrun runs show {found.run_id}"
     data = _spec_data(found)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Annotated, Any
 
 import typer
 
 from skillrun.cli.options import Yes
 
+_READ: dict[CodeType, Mapping[str, inspect.Parameter]] = {}
 PARAMETER = "search"  # of a command's function: the options, or None where it can not search
 
 Trials = Annotated[int, typer.Option("--trials", min=0, help="Search: how many trials (default: as --dry-run says).")]
@@ -99,11 +101,18 @@ def _with_signature(
     function: Callable[..., None], shown: Callable[..., None], added: Mapping[str, inspect.Parameter]
 ) -> Callable[..., None]:
     """Typer reads a command's options from its signature, in which ``search`` is no option."""
-    own = inspect.signature(shown, eval_str=True).parameters
-    hints = inspect.signature(_options, eval_str=True).parameters
+    own, hints = _parameters(shown), _parameters(_options)
     parameters = [parameter for name, parameter in own.items() if name != PARAMETER]
     parameters += [hints.get(name, parameter) for name, parameter in added.items()]
     keyword = inspect.Parameter.KEYWORD_ONLY
     signature = inspect.Signature([parameter.replace(kind=keyword) for parameter in parameters])
     function.__signature__ = signature  # type: ignore[attr-defined]
     return function
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Parameters with their annotations evaluated; the commands of one definition share them, for a quick start."""
+    code = inspect.unwrap(function).__code__
+    if code not in _READ:
+        _READ[code] = inspect.signature(function, eval_str=True).parameters
+    return _READ[code]

@@ -14,6 +14,8 @@ FEWEST = 10
 # Fewer rows than this are a try-out: that they are few is plain.
 TRY_OUT = 2 * FEWEST
 SMALLEST_SHARE = 0.01
+# From this share on classes are not out of balance, there are only few of all.
+BALANCED_SHARE = 0.2
 UNLABELLED_FIELD = "infer_dataset"
 TRAINING_FIELD = "train_dataset"
 
@@ -40,6 +42,8 @@ def check_balance(report: DatasetReport, csv_file: Path, rows: Sequence[Row], fi
             continue
         if field != TRAINING_FIELD:
             end, fix = "a rate of so few is hardly known", f"Add rows of {name} to {csv_file}"
+        elif count >= len(rows) * BALANCED_SHARE:
+            end, fix = "so few can hardly be learned", f"Add rows of {name} to {csv_file}"
         elif name == PASS:
             end = "training may never call one a pass (or weigh the classes with the loss ce)"
             fix = "train.classify.cls_weight=[10.0,1.0]"

@@ -94,7 +94,7 @@ def _check_one(
         raise DataError(
             "E_DATA_LAYOUT",
             f"{path} is no data set: it holds no {CSV_NAME}, no A/ and B/, and no folder with a {CSV_NAME}.",
-            "skillrun data synth DIR writes an example of the layout",
+            "skillrun data synth --out DIR",
         )
     found = {c.name: _check_csv(c / CSV_NAME, image_ext, cache_root, progress) for c in children}
     return _joined(path, found)
@@ -120,4 +120,5 @@ def _joined(path: Path, parts: dict[str, DatasetReport]) -> DatasetReport:
         whole.shifts += part.shifts
         for name in ("labels", "sizes", "extensions"):
             getattr(whole, name).update(getattr(part, name))
+    whole.shifts.sort(key=lambda shift: -shift.pixels)
     return whole

@@ -60,6 +60,7 @@ def check_classify(
     checker = _Checker(report, csv_file, images, image_ext or most_common_ext(images), suffixes, num_golden)
     report.samples = [sample for row in rows for sample in checker.samples(row)]
     probes = probe_images((path for sample in report.samples for path in (sample.golden, sample.test)), progress)
+    report.digests = {s.test: probes[s.test].digest for s in report.samples if not probes[s.test].problem}
     good = _check_files(report, probes)
     check_twins(report, report.samples, probes)
     check_shifts(report, good, "dataset.classify.align")

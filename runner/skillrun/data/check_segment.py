@@ -67,6 +67,7 @@ def check_segment(
     files = _find_files(report, place, names, entries, unlabelled)
     probes = probe_images(chain.from_iterable(files.values()), progress)
     report.samples = [Sample(e.source, e.line, e.split, "", f[0], f[1], *f[2:]) for e, f in files.items()]
+    report.digests = {s.test: probes[s.test].digest for s in report.samples if not probes[s.test].problem}
     good = _check_files(report, files, probes)
     labels = sorted({f[2] for f in files.values() if len(f) == 3 and not probes[f[2]].problem})
     check_masks(report, labels, probes, masks or MaskRule())

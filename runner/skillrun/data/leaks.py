@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skillrun.data.probe import same_bytes
-from skillrun.data.report import DatasetReport
+from skillrun.data.report import DatasetReport, copy_command
 from skillrun.data.samples import Sample, share_text, some
 from skillrun.data.thumbnails import NO_NUMPY, can_compare, grey, on_threads
 
@@ -32,14 +32,17 @@ MOST_BITS = 6
 # Correlation of the small pictures: two photographs of one board design stay below, a saved copy does not.
 LEAST_CORRELATION = 0.995
 LEAST_TEXTURE = 8.0
+# Of folders that lie apart; one folder can be divided anew.
+REMOVE = "Remove line {} from {}, or what is trained on"
 
 
 @dataclass(frozen=True)
 class Side:
-    """The pairs of one split, and the name that messages give it."""
+    """The pairs of one split, the name that messages give it, and `DatasetReport.digests` of its pictures."""
 
     name: str
     samples: list[Sample]
+    digests: Mapping[Path, bytes]
 
     @property
     def is_train(self) -> bool:
@@ -49,11 +52,12 @@ class Side:
 
 def sides_of(reports: dict[str, DatasetReport]) -> list[Side]:
     """The splits of several data sets, or of one with lists."""
-    sides: dict[str, list[Sample]] = {}
+    sides: dict[str, Side] = {}
     for name, report in _leaves(reports):
         for sample in report.samples:
-            sides.setdefault("/".join(filter(None, (name, sample.split))), []).append(sample)
-    return [Side(name, samples) for name, samples in sides.items()]
+            side = "/".join(filter(None, (name, sample.split)))
+            sides.setdefault(side, Side(side, [], report.digests)).samples.append(sample)
+    return list(sides.values())
 
 
 def _leaves(reports: dict[str, DatasetReport], above: str = "") -> Iterator[tuple[str, DatasetReport]]:
@@ -77,7 +81,8 @@ def check_leaks(report: DatasetReport, sides: Sequence[Side]) -> None:
     held = [sample for side in others for sample in side.samples]
     if not known or not held:
         return
-    found = _equal(known, held)
+    digests = {path: digest for side in (*trained, *others) for path, digest in side.digests.items()}
+    found = _equal(known, held, digests)
     if can_compare():
         found |= _alike(report, known, [sample for sample in held if sample.test not in found])
     else:
@@ -87,15 +92,21 @@ def check_leaks(report: DatasetReport, sides: Sequence[Side]) -> None:
             _warn(report, sample, *found[sample.test])
 
 
-def _equal(known: Sequence[Sample], held: Sequence[Sample]) -> dict[Path, tuple[Sample, str]]:
-    """Held-out pictures that are a file of the trained side, or a copy of one."""
+def _equal(
+    known: Sequence[Sample], held: Sequence[Sample], digests: Mapping[Path, bytes]
+) -> dict[Path, tuple[Sample, str]]:
+    """Held-out pictures that are a file of the trained side, or a copy of one.
+
+    Whole files are read only where the digests of both sides are equal.
+    """
     trained = {sample.test: sample for sample in known}
     found = {s.test: (trained[s.test], "is the same file as") for s in held if s.test in trained}
-    by_size: dict[int, tuple[set[Path], set[Path]]] = {}
+    alike: dict[bytes, tuple[set[Path], set[Path]]] = {}
     for side, samples in enumerate((known, held)):
         for path in {sample.test for sample in samples} - found.keys():
-            by_size.setdefault(path.stat().st_size, (set(), set()))[side].add(path)
-    for ours, theirs in by_size.values():
+            if path in digests:
+                alike.setdefault(digests[path], (set(), set()))[side].add(path)
+    for ours, theirs in alike.values():
         if ours and theirs:
             for group in same_bytes([*sorted(ours), *sorted(theirs)]).values():
                 twin = next((trained[path] for path in group if path in ours), None)
@@ -151,5 +162,5 @@ def _warn(report: DatasetReport, sample: Sample, twin: Sample, how: str) -> None
         f"{sample.place}: {sample.test} {how} {twin.test} ({twin.place}), which is trained on.",
         file=sample.test,
         line=sample.line,
-        fix="skillrun data split SRC DST, which keeps what belongs together on one side",
+        fix=copy_command("split", report.path) if report.path.name else REMOVE.format(sample.line, sample.source),
     )

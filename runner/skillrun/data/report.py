@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 DETAILS_PER_CODE = 20
 # Shifts that are listed.
 WORST_SHIFTS = 12
+
+
+def copy_command(verb: str, folder: Path) -> str:
+    """``skillrun data VERB`` from a data set to a new folder beside it."""
+    source = folder.absolute()
+    return shlex.join(["skillrun", "data", verb, str(source), str(source.with_name(f"{source.name}-{verb}"))])
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class DatasetReport:
         unpaired: counts and first names of files without their partner (segment).
         shifts: measured pairs, the farthest apart first.
         twins: test pictures of the same bytes; ``leaks``: trained and held-out pair, and how they are alike.
-        samples: every pair whose files exist.
+        samples: every pair whose files exist; ``digests``: `Probe.digest` of the readable test pictures among them.
     """
 
     path: Path
@@ -71,6 +78,7 @@ class DatasetReport:
     twins: list[tuple[Path, Path]] = field(default_factory=list, repr=False)
     leaks: list[tuple[Sample, Sample, str]] = field(default_factory=list, repr=False)
     samples: list[Sample] = field(default_factory=list, repr=False)
+    digests: dict[Path, bytes] = field(default_factory=dict, repr=False)
     _findings: list[Finding] = field(default_factory=list)
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skillrun.data.report import DatasetReport
+from skillrun.data.report import DatasetReport, copy_command
 from skillrun.data.samples import Sample, share_text, some
 from skillrun.data.thumbnails import NO_NUMPY, Grey, can_compare, grey, on_threads
 
@@ -75,14 +75,16 @@ def check_shifts(report: DatasetReport, samples: Sequence[Sample], key: str) -> 
     off = [shift for shift in found if shift.is_off]
     if off:
         worst, looked_at = off[0], share_text(len(chosen), len(samples), "pairs")
+        folder = report.path if report.path.is_dir() else report.path.parent
         report.warn(
             "W_DATA_SHIFT",
             f"{report.path}: in {len(off)} of {len(found)} pairs with a clear answer ({looked_at} looked "
             f"at) golden and test lie more than {MOST_PIXELS:g} pixels or {MOST_SHARE:.0%} of the side apart; worst is "
-            f"{worst.sample.test} (line {worst.sample.line}) by {worst.pixels:.1f} pixels.",
+            f"{worst.sample.test} (line {worst.sample.line}) by {worst.pixels:.1f} pixels "
+            f"({key}=translation mends up to 4 pixels as pairs are loaded).",
             file=worst.sample.test,
             line=worst.sample.line,
-            fix=f"skillrun data align SRC DST for a registered copy, or {key}=translation (up to 4 pixels)",
+            fix=copy_command("align", folder),
         )
 
 

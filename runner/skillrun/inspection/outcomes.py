@@ -60,9 +60,15 @@ def read_outcomes(run: RunFolder) -> Outcomes:
         DataError: ``E_EVALUATION_TABLE``: a line of it can not be read.
     """
     result = read_json(run.result) or {}
+    if result.get("task") == "segment":
+        raise NotFoundError(
+            "E_EVALUATION_MISSING",
+            f"{run.run_id} is a segment run: it marks pixels, and has no margin between PASS and NO_PASS",
+            f"skillrun report {run.run_id}",
+        )
     listed = [run.path / str(item.get("path")) for item in result.get("artifacts") or []]
     table = next((path for path in listed if path.name == TABLE and path.is_file()), None)
-    if table is None or result.get("task") == "segment":
+    if table is None:
         raise NotFoundError(
             "E_EVALUATION_MISSING",
             f"{run.run_id} holds no scored pairs: it is no finished evaluation of a classify model",

@@ -13,6 +13,7 @@ from skillrun.maintain.catalogue import catalogue_files, check_catalogue
 from skillrun.maintain.contract import check_contracts
 from skillrun.maintain.difference import Difference, compare
 from skillrun.maintain.schema import DIALECT, GENERATOR_VERSION, build_schema, dump
+from skillrun.maintain.skills import check_skills, make_links, skill_texts
 from skillrun.maintain.source import Source, load_source
 from skillrun.maintain.template import build_tables, build_template, template_name
 
@@ -29,7 +30,8 @@ def generate(root: Path) -> dict[Path, bytes]:
     for contract in sorted((root / "references").glob("*/skill_info.yaml")):
         info = load_yaml(contract)
         files |= _model_files(contract.parent.name, info, load_source(info["config_class"]))
-    return files | catalogue_files(root, files)
+    files |= catalogue_files(root, files)
+    return files | skill_texts(root, files)
 
 
 def _model_files(model: str, info: dict[str, Any], source: Source) -> dict[Path, bytes]:
@@ -90,7 +92,7 @@ def write(root: Path) -> list[Path]:
         draft.write_bytes(content)
         draft.replace(target)
         written.append(path)
-    return written
+    return [*written, *make_links(root)]
 
 
 def check(root: Path) -> list[Difference]:
@@ -108,7 +110,7 @@ def check(root: Path) -> list[Difference]:
             relative = stale.relative_to(root)
             if relative not in fresh:
                 found.append(Difference(relative, "", "stale", "no source asks for this file; delete it"))
-    return [*check_contracts(root), *check_catalogue(root, fresh), *found]
+    return [*check_contracts(root), *check_catalogue(root, fresh), *check_skills(root), *found]
 
 
 def report(differences: list[Difference]) -> str:

@@ -21,7 +21,7 @@ CODE = re.compile(r"[EW]_[A-Z0-9]+(?:_[A-Z0-9]+)*")
 # The decorator of a rule of the preflight; its second argument is the room, which has an exit code.
 RULE = "rule"
 # Where a code is put into a finding or into result.json, no class tells how the command ends.
-_OTHERWISE = {"skillrun/data": 7, "skillrun/preflight": 3, "skillrun": 9, "visual_changenet": 1}
+_OTHERWISE = {"skillrun/data": 7, "skillrun/preflight": 3, "skillrun/skills": 2, "skillrun": 9, "visual_changenet": 1}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -37,6 +37,7 @@ _DOUBTS = {
     "W_DATA_LABEL_CASE": "One label is spelled in two ways",
     "W_DATA_LEAK": "A pair is in the data to train on and in the data to measure on",
     "W_DATA_MASK_GREY": "A mask has grey values at its edges",
+    "W_DATA_MASK_JPEG": "A mask is a JPEG, which blurs its edges",
     "W_DATA_ONE_CLASS": "There is only one class",
     "W_DATA_SHIFT": "Golden and test images do not lie on each other",
     "W_DATA_SIZE_MISMATCH": "Images have different sizes",

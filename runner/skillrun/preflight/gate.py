@@ -9,6 +9,7 @@ from skillrun.errors import DataError, PreflightError, SkillrunError, UsageError
 from skillrun.findings import Finding
 from skillrun.plan import Plan
 from skillrun.preflight.data import data_reports, raise_first
+from skillrun.preflight.devices import check_devices
 from skillrun.preflight.facts import measure
 from skillrun.preflight.registry import known
 from skillrun.preflight.rule import Case, Room, look
@@ -22,22 +23,25 @@ _CLASSES: dict[Room, type[SkillrunError]] = {
 }
 
 
-def require_passed(plan: Plan, *, here: bool, say: Callable[[str], None]) -> None:
+def require_passed(plan: Plan, *, here: bool, say: Callable[[str], None], data_seen: bool = False) -> None:
     """Run the rules over a plan, and over its weights and data where this host has them.
 
     Args:
         here: whether the run sees the files of this host.
         say: gets one line for each code that does not refuse.
+        data_seen: leave the data sets out.
 
     Raises:
-        UsageError, PreflightError, DataError: the first error that is not waived; nothing was said then.
+        UsageError, PreflightError, DataError: the first error that is not waived; nothing was said then. Also what
+        `check_devices` raises.
     """
+    check_devices(plan)
     case = Case.of(plan, measure(plan) if here else None)
     found = look(case)
     _refuse(found, plan.waived)
     if here:
         check_weights(case.spec, plan.action)
-        for report in data_reports(case.spec, plan.action):
+        for report in () if data_seen else data_reports(case.spec, plan.action):
             raise_first(report, plan.waived)
             found += report.findings
     for line in notes(found, plan.waived):

@@ -133,9 +133,9 @@ def shared_memory(case: Case) -> Iterator[Problem]:
 
 @rule("W_HOST_NO_GPU", "host", "GPUs are asked for, and no driver answers")
 def no_driver(case: Case) -> Iterator[Problem]:
-    """The run, or the engine, decides what to do without."""
+    """The engine decides what to do without; for a process of this host it is an error (`devices.check_devices`)."""
     asked = gpus.parse_request(case.plan.gpus)
-    if asked.kind in ("all", "count", "ids") and not _host(case).driver:
+    if case.plan.backend != "local" and asked.kind in ("all", "count", "ids") and not _host(case).driver:
         yield Problem(f"--gpus {case.plan.gpus}, but no NVIDIA driver answers on this host", "--gpus none")
 
 

@@ -38,7 +38,9 @@ def waivable(codes: Iterable[str]) -> tuple[str, ...]:
             close = nearest(code, known())
             meant = f"; did you mean {', '.join(close)}?" if close else ""
             raise UsageError(
-                "E_WAIVE_UNKNOWN", f"no rule has the code {code}{meant}", f"--waive {close[0] if close else 'CODE'}"
+                "E_WAIVE_UNKNOWN",
+                f"no rule has the code {code}{meant}",
+                f"--waive {close[0]}" if close else f"leave out --waive {code}",
             )
         if not known()[code].waivable:
             raise UsageError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WIDTH, HEIGHT = 440, 280
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 40  # left: room for a label as long as 98.75%
 _CORNERS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -63,7 +63,8 @@ def trade(content: Mapping[str, Any], kind: str) -> str:
     parts.append(f'<circle class="operating" id="dot-{kind}" cx="{frame.x(here[0])}" cy="{frame.y(here[1])}" r="6"/>')
     clip = f'<clipPath id="clip-{kind}"><rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" '
     clip += f'height="{HEIGHT - TOP - BOTTOM}"/></clipPath>'
-    ends = f'data-left="{frame.left}" data-right="{frame.right}" data-low="{frame.low}" data-high="{frame.high}"'
+    ends = f'data-left="{frame.left}" data-right="{frame.right}" data-low="{frame.low}" data-high="{frame.high}" '
+    ends += f'data-from="{LEFT}" data-to="{WIDTH - RIGHT}" data-bottom="{HEIGHT - BOTTOM}" data-top="{TOP}"'
     title = f"{names[1]} over {names[0]}, operating point marked"
     return _svg([f"<defs>{clip}</defs>", *parts], title, f'id="plot-{kind}" {ends}')
 

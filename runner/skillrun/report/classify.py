@@ -7,6 +7,7 @@ from typing import Any
 
 from skillrun.inspection import Outcome, Outcomes, Rate
 from skillrun.report.slices import slices
+from skillrun.report.spread import intervals
 from skillrun.report.sweep import Sweep, sweep, thinned
 
 BINS = 48
@@ -28,6 +29,7 @@ def numbers(outcomes: Outcomes) -> dict[str, Any]:
         "precision": Rate(escape.total - escape.count, escape.total - escape.count + overkill.count).to_json(),
         "auroc": full.auroc(),
         "average_precision": full.average_precision(),
+        "intervals": intervals(pairs),
         "confusion": {
             "defect_called": escape.total - escape.count,
             "defect_passed": escape.count,

@@ -50,10 +50,10 @@
   const dot = (kind, x, y) => {
     const plot = byId(`plot-${kind}`), mark = byId(`dot-${kind}`);
     if (!plot || !mark) return;
-    const { left, right, low, high } = Object.fromEntries(Object.entries(plot.dataset).map(([key, value]) => [key, Number(value)]));
-    const inside = (value, from, to) => Math.min(1, Math.max(0, (value - from) / (to - from || 1)));
-    mark.setAttribute("cx", 52 + inside(x, left, right) * (440 - 52 - 14));
-    mark.setAttribute("cy", 240 - inside(y, low, high) * (280 - 14 - 40));
+    const { left, right, low, high, from, to, bottom, top } = Object.fromEntries(Object.entries(plot.dataset).map(([key, value]) => [key, Number(value)]));
+    const inside = (value, least, most) => Math.min(1, Math.max(0, (value - least) / (most - least || 1)));
+    mark.setAttribute("cx", from + inside(x, left, right) * (to - from));
+    mark.setAttribute("cy", bottom - inside(y, low, high) * (bottom - top));
   };
 
   const move = (asked) => {
