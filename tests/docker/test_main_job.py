@@ -343,7 +343,9 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_ends_the_run_and_spares_the_
 def test_a_disk_without_any_room_is_said_and_the_end_is_read_once_there_is_some(
     engine: DockerClient, small_disk: Desk
 ) -> None:
-    process = small_disk.start(*small_disk.train("num_epochs=3"))
+    refused = small_disk.run(*small_disk.train("num_epochs=3"))
+    assert refused.returncode == 3 and "E_HOST_DISK" in refused.stderr, refused.stderr
+    process = small_disk.start(*small_disk.train("num_epochs=3", "--waive", "E_HOST_DISK"))
     run = small_disk.training()
     ballast = small_disk.folder / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as stream:

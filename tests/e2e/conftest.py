@@ -25,7 +25,7 @@ def _absent(what: str) -> NoReturn:
     pytest.skip(f"{what} is not installed")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium; skips where it or its driver is absent."""
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import csv
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +114,35 @@ def test_further_columns_of_a_csv_do_no_harm(skillrun: Command, boards: Path) ->
     table.write_text("\n".join(map(",".join, wider)) + "\n", encoding="utf-8")
     result = skillrun("data", "check", boards / "train")
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_training_that_runs_out_of_memory_names_the_knob(skillrun: Command, boards: Path, workspace: Path) -> None:
+    """Under a limit of address space, as a container has one of memory."""
+    data = ("--train-data", boards / "train", "--eval-data", boards / "eval")
+    large = ("dataset.classify.image_width=2048", "dataset.classify.image_height=2048", "batch_size=4")
+    command = [Path(sys.executable).with_name("skillrun"), *BASE, *data, *SMALL, *large]
+    result = subprocess.run(
+        ["prlimit", "--as=5000000000", *map(str, command)],
+        cwd=workspace,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 9, result.stderr
+    assert "E_RUN_MEMORY" in result.stderr and "batch_size" in result.stderr
+
+
+def test_a_model_that_learnt_nothing_or_whose_margin_decides_nothing_is_said(train: Command, skillrun: Command) -> None:
+    result = train("train.optim.lr=1e-9")
+    assert result.returncode == 0, result.stderr
+    measured = skillrun("visual_changenet", "evaluate", "--parent", "last", "model.classify.eval_margin=0.999")
+    assert measured.returncode == 0, measured.stderr
+    assert re.search(r"W_TRAIN_CHANCE|W_EVAL_ONE_SIDED", measured.stderr), measured.stderr
+    code = re.search(r"W_TRAIN_CHANCE|W_EVAL_ONE_SIDED", measured.stderr)
+    explained = skillrun("explain", code[0] if code else "")
+    assert explained.returncode == 0 and "skillrun" in explained.stdout
 
 
 def test_fewer_pairs_than_a_batch(train: Command) -> None:
