@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -43,8 +44,13 @@ EPILOG = """Examples:
 """
 
 
-def build() -> typer.Typer:
-    """The whole command tree; a model's group appears when the bank holds its schemas."""
+def build(typed: str | None = None) -> typer.Typer:
+    """The command tree; a model's group appears when the bank holds its schemas.
+
+    Args:
+        typed: the first word that was typed: only its group gets its commands, because making all of them takes longer
+            than most commands do. None: the whole tree.
+    """
     app = typer.Typer(
         name="skillrun",
         help="Train, evaluate and run inspection models, from schema-checked specs.",
@@ -55,17 +61,22 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
+
+    def add(group: typer.Typer, name: str) -> None:
+        needed = typed in (None, name)
+        app.add_typer(group if needed else typer.Typer(help=group.info.help), name=name)
+
     documented = typer.Typer(help="The documented launcher spelling: model MODEL ACTION -e spec.yaml key=value.")
     deploy = typer.Typer(help="The documented launcher spelling for TensorRT actions.")
     for name in bank.models():
-        app.add_typer(model.group(name), name=name)
+        add(model.group(name), name)
         documented.add_typer(model.launcher_group(name), name=name)
         deploy.add_typer(model.launcher_group(name, deploy=True), name=name)
-    app.add_typer(runs.app, name="runs")
-    app.add_typer(automl.app, name="automl")
-    app.add_typer(data.app, name="data")
-    app.add_typer(images.app, name="images")
-    app.add_typer(bundle.app, name="bundle")
+    add(runs.app, "runs")
+    add(automl.app, "automl")
+    add(data.app, "data")
+    add(images.app, "images")
+    add(bundle.app, "bundle")
     app.command("tools")(tools.tools)
     app.command("stage")(stage.stage)
     app.command("parents")(parents.parents)
@@ -74,11 +85,18 @@ def build() -> typer.Typer:
     app.command("doctor")(doctor.doctor)
     app.command("explain")(explain.explain)
     app.command("report")(report.report)
-    app.add_typer(skills.app, name="skills")
-    app.add_typer(bank_commands.app, name="bank")
-    app.add_typer(documented, name="model")
-    app.add_typer(deploy, name="deploy")
+    add(skills.app, "skills")
+    add(bank_commands.app, "bank")
+    add(documented, "model")
+    add(deploy, "deploy")
     return app
+
+
+def _typed() -> str | None:
+    """The first word of the command line; None where a shell asks for completions, which may be of any command."""
+    if "_SKILLRUN_COMPLETE" in os.environ:
+        return None
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
 def _version(wanted: bool) -> None:
@@ -98,7 +116,7 @@ def _root(
 def run() -> None:
     """Run the command line; errors become one line with a fix, and the exit code of their class."""
     try:
-        build()()
+        build(_typed())()
     except InterruptedRunError as error:
         output = Output("--json" in sys.argv)
         if output.as_json:
