@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test coverage check generate bench clean
+.PHONY: setup demo test coverage check generate bench evals clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,7 @@ check: setup ## what to run before a commit: lint, types, drift of generated fil
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks
+	$(BIN)/mypy evals
 	$(BIN)/skillrun bank check
 
 generate: setup ## rewrite schemas, spec templates and reference tables from the config classes
@@ -33,6 +34,9 @@ generate: setup ## rewrite schemas, spec templates and reference tables from the
 
 bench: setup ## measurements, each a table
 	for name in startup corridor generate data model; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+evals: setup ## skills and tools: which skill a query wakes, and tasks done by a scripted agent
+	$(BIN)/python evals/scoreboard.py
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillrun import signatures
 from skillrun.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -73,16 +74,23 @@ class ActionContract:
         return self.command.split()[1]
 
 
+def is_bank(folder: Path) -> bool:
+    """True for a folder that the runner could read its schemas and contracts from."""
+    return all((folder / name).is_dir() for name in _MARK)
+
+
 @cache
 def bank_root() -> Path:
-    """The folder that holds ``schemas`` and ``references``.
+    """The folder that holds ``schemas`` and ``references``. It is verified here, where that is demanded, or nowhere.
 
     Raises:
         NotFoundError: neither a checkout nor packaged data surrounds this module.
+        PreflightError: ``E_BANK_UNVERIFIED``: a signature is demanded, and there is none that holds.
     """
     here = Path(__file__).resolve().parent
     for folder in (here / "_bank", *here.parents):
-        if all((folder / name).is_dir() for name in _MARK):
+        if is_bank(folder):
+            signatures.demand(folder)
             return folder
     raise NotFoundError(
         "E_BANK_MISSING",

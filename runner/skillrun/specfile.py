@@ -95,7 +95,8 @@ def parse_spec(text: str, *, name: str = "spec") -> SpecText:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UsageError("E_SPEC_YAML", f"{place}: {problem}", "mend the YAML at this line") from error
     if not isinstance(values, dict):
-        raise UsageError("E_SPEC_YAML", f"{name}: a spec is a mapping of sections, not a {type(values).__name__}")
+        what = f"{name}: a spec is a mapping of sections, not a {type(values).__name__}"
+        raise UsageError("E_SPEC_YAML", what, "skillrun visual_changenet template train")
     return SpecText(resolve_references(values, name), lines, name)
 
 

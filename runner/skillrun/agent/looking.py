@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from skillrun.agent.planning import Problem
+from skillrun.agent.results import Reference
 from skillrun.agent.tool import Answer, Given, cut
-from skillrun.agent.watching import Reference
 
 FINDINGS = 8
 CANDIDATES = 8

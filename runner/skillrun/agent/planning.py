@@ -33,12 +33,15 @@ class PlanGiven(Given):
     infer_data: str = Field("", description="To score.")
     calibration_data: str = Field("", description="To calibrate with.")
     parent: str = Field("", description="Run to take the model from: id, folder or last.")
-    resume: str = Field("", description="Training to go on with.")
+    resume: str = Field("", description="Training or search to go on with.")
     pick: str = Field("", description="Checkpoint: best, last, epoch=N or step=N.")
     backend: Literal["auto", "local", "docker"] = "auto"
     gpus: str = Field("auto", description="auto, none, all, a count or ids (0,1).")
     results: str = Field("", description="Folder or URL for the results.")
     waive: list[str] = Field([], description="Codes of findings to accept.")
+    search: str = Field("", description="With train: a search (AutoML) by '20 trials' or for '30m' in its place.")
+    ranges: list[str] = Field([], description="Of a search: key=LOW..HIGH, or with :log; empty: the usual.")
+    test_data: str = Field("", description="Of a search: data that it does not see, to compare on.")
 
     def request(self, root: Path) -> Request:
         """What the runner is asked for; a training is one run, never a search."""
@@ -84,15 +87,17 @@ class PlanAnswer(Answer):
     why_checkpoint: str | None = None
     set: dict[str, Any] | None = None
     notices: list[str] | None = None
+    review: list[str] | None = None
     errors: int
     warnings: int
     findings: list[Problem]
 
 
 def plan_run(given: PlanGiven, root: Path) -> PlanAnswer:
-    """Checks spec, data and host of a run and says what would happen; starts and writes nothing. ok=false: mend the
-    errors by their fix (a fix key=value goes into overrides, a flag --train-data X is the field train_data). Fields
-    as for skillrun_launch_run, which can demand plan_hash."""
+    """Checks spec, data and host of a run or search and says what would happen; starts and writes nothing. ok=false:
+    mend the errors by their fix (a fix key=value goes into overrides, a flag --train-data X is the field train_data).
+    Fields as for skillrun_launch_run, which can demand plan_hash."""
+    from skillrun.agent import studies
     from skillrun.examine import examine
 
     found = examine(given.request(root))
@@ -111,6 +116,10 @@ def plan_run(given: PlanGiven, root: Path) -> PlanAnswer:
     ]
     told = {} if found.plan is None else _of_plan(found.plan)
     clear = found.exit_code == 0 and found.plan is not None
+    if clear and given.search:
+        settings = studies.design(given, root)
+        place = str(root / "studies")  # each trial has a folder of its own there
+        told |= {"plan_hash": studies.plan_hash(settings), "results_dir": place, "review": studies.review(settings)}
     if not clear:
         told.pop("plan_hash", None)  # a plan whose errors were mended in mind is not that of these arguments
     return PlanAnswer(ok=clear, errors=errors, warnings=len(shown) - errors, findings=problems, **told)
@@ -159,24 +168,34 @@ class LaunchAnswer(Answer):
 
 
 def launch_run(given: LaunchGiven, root: Path) -> LaunchAnswer:
-    """Starts a run and returns its run_id at once; the run goes on by itself. Then skillrun_wait_run. The same key
-    always gives the same run, so a call may be repeated. Train trains once, without AutoML."""
+    """Starts a run, or a search, and returns its run_id at once; it goes on by itself. Then
+    skillrun_wait_run. The same key always gives the same run, so a call may be repeated."""
+    from skillrun.agent import studies
     from skillrun.launch import launch
     from skillrun.prepare import prepare
 
+    if study := studies.stopped(given.resume, root):
+        return studies.go_on(study)
+    if given.search:
+        return studies.launch(given, root, launch_folder(root, given.key) / "study.json")
     note = launch_folder(root, given.key) / "run.json"
     if earlier := _started(note):
         return earlier
     plan = prepare(given.request(root)).plan
-    if given.plan_hash and plan.plan_hash != given.plan_hash:
-        raise ConflictError(
-            "E_PLAN_CHANGED",
-            f"the plan of {plan.action} is now {plan.plan_hash[:12]}…, not {given.plan_hash[:12]}…",
-            "skillrun_plan_run with the same fields; launch with the plan_hash that was looked at",
-        )
+    demand(given, plan.action, plan.plan_hash)
     write_atomic(note, json.dumps({"run_dir": plan.run_dir}))
     launch(plan)
     return _answer(plan)
+
+
+def demand(given: LaunchGiven, action: str, plan_hash: str) -> None:
+    """Only what was approved may start. Raises ConflictError."""
+    if given.plan_hash and plan_hash != given.plan_hash:
+        raise ConflictError(
+            "E_PLAN_CHANGED",
+            f"the plan of {action} is now {plan_hash[:12]}…, not {given.plan_hash[:12]}…",
+            "skillrun_plan_run with the same fields; launch with the plan_hash that was looked at",
+        )
 
 
 def launch_folder(root: Path, key: str) -> Path:

@@ -64,18 +64,21 @@ class Tool:
         name: ``skillrun_<verb>_<noun>``, at most 64 of ``[a-z_]``.
         title: for a person.
         run: ``(arguments, workspace) -> answer``; its docstring is the description.
-        slow: its work may take longer than a call may, so it is a job (`skillrun.agent.jobs`).
+        slow: its work may take longer than a call may, so it is a job (`skillrun.agent.jobs`); or the name of the field
+            that makes it so.
         key: the field that names the work; the same value is the same work for ever. Empty: the arguments name it.
         example: arguments as an agent would give them.
+        course: one line on how far the work is, for those who wait.
     """
 
     name: str
     title: str
     run: Callable[[Any, Path], Answer]
     hints: Hints
-    slow: bool = False
+    slow: bool | str = False
     key: str = ""
     example: Mapping[str, Any] | None = None
+    course: Callable[[Any, Path], str] | None = None
 
     @property
     def given(self) -> type[Given]:
@@ -93,6 +96,10 @@ class Tool:
     def description(self) -> str:
         """What it does and when to call it, in one paragraph."""
         return " ".join((self.run.__doc__ or "").split())
+
+    def is_slow(self, given: Given) -> bool:
+        """Whether the work that these arguments ask for is a job."""
+        return bool(getattr(given, self.slow)) if isinstance(self.slow, str) else self.slow
 
     def read(self, arguments: Mapping[str, Any]) -> Given:
         """Arguments that fit; raises UsageError that names each field that does not."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skillrun.agent import looking, planning, reading, watching
+from skillrun.agent import looking, planning, reading, results, watching
 from skillrun.agent.jobs import Call, work
 from skillrun.agent.tool import Hints, Tool, cut
 from skillrun.errors import NotFoundError
@@ -45,9 +45,16 @@ TOOLS = (
         key="key",
         example={"key": "first", "action": "train", "train_data": "boards/train", "eval_data": "boards/eval"},
     ),
-    Tool("skillrun_wait_run", "Wait for a run", watching.wait_run, _READS, example={"run": "last", "timeout_s": 50}),
+    Tool(
+        "skillrun_wait_run",
+        "Wait for a run",
+        watching.wait_run,
+        _READS,
+        example={"run": "last", "timeout_s": 50},
+        course=watching.course,
+    ),
     Tool("skillrun_read_log", "Read a run's output", watching.read_log, _READS),
-    Tool("skillrun_get_result", "Result of a run", watching.get_result, Hints(read_only=False)),
+    Tool("skillrun_get_result", "Result of a run", results.get_result, Hints(read_only=False), slow="report"),
     Tool("skillrun_stop_run", "Stop a run", watching.stop_run, Hints(read_only=False, destructive=True)),
     Tool("skillrun_list_runs", "List runs", watching.list_the_runs, _READS),
 )
@@ -74,7 +81,7 @@ def call(name: str, arguments: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """
     asked = tool(name)
     given = asked.read(arguments)
-    if not asked.slow:
+    if not asked.is_slow(given):
         return asked.run(given, root).to_json()
     values = given.model_dump(mode="json")
     key = str(values[asked.key]) if asked.key else ""

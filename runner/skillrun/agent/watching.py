@@ -1,27 +1,30 @@
-"""Tools about runs: which there are, how far one is, what it said, what came out; and stopping it."""
+"""Tools about runs and searches that go on: which there are, how far one is, what it said; and stopping it."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections import Counter
 from collections.abc import Mapping
-from itertools import dropwhile, islice
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from skillrun.agent import studies
+from skillrun.agent.results import Reference, numbers_of
 from skillrun.agent.tool import Answer, Given, cut
-from skillrun.runfolder import RunFolder, find_run, list_runs, read_json
+from skillrun.errors import SkillrunError
+from skillrun.runfolder import RunFolder, list_runs
 from skillrun.watch import RunStatus, follow, progress_file, read_events, status
+
+if TYPE_CHECKING:
+    from skillrun.automl.study import StudyFolder
 
 WAIT_S = 50
 LINES, LINE = 100, 300
-METRICS = 24
 # How much of the end of the events is read for the last number.
 TAIL_BYTES = 1 << 16
-Reference = Field(description="Run id, its unique beginning, folder, or last.")
+_STUDY_POLL_S = 0.5
 
 
 class WaitGiven(Given):
@@ -43,9 +46,10 @@ class WaitAnswer(Answer):
 
 def wait_run(given: WaitGiven, root: Path) -> WaitAnswer:
     """Waits for the end of a run, 50 s at most, and says its state (planned, launched, running, succeeded, failed,
-    cancelled, lost), progress and numbers. Call it until done."""
-    run = find_run(given.run, root)
-    until = time.monotonic() + given.timeout_s
+    cancelled, lost; a search may be interrupted), progress and numbers. Call it until done."""
+    run, until = studies.find(given.run, root), time.monotonic() + given.timeout_s
+    if not isinstance(run, RunFolder):
+        return _wait_study(run, until)
     offset = _size(progress_file(run))
     for _ in follow(run, offset=offset, stop=lambda: time.monotonic() >= until):
         if time.monotonic() >= until:
@@ -58,10 +62,39 @@ def wait_run(given: WaitGiven, root: Path) -> WaitAnswer:
         action=found.action,
         reason=cut(found.reason),
         progress=None if found.done else _progress(run),
-        metrics=_numbers(found.metrics) if found.done else None,
+        metrics=numbers_of(found.metrics) if found.done else None,
         error=_error(found),
-        next=_next(found),
+        next=_next(found.state, done=found.done),
     )
+
+
+def _wait_study(study: StudyFolder, until: float) -> WaitAnswer:
+    while (state := studies.state(study)) == "running" and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _STUDY_POLL_S))
+    done = state != "running"
+    return WaitAnswer(
+        run_id=study.study_id,
+        state=state,
+        done=done,
+        action=study.settings().action,
+        reason="",
+        progress=studies.progress(study),
+        metrics=numbers_of(studies.metrics(study)) if done else None,
+        error=studies.error(study) if done else None,
+        next=_next(state, done=done),
+    )
+
+
+def course(given: WaitGiven, root: Path) -> str:
+    """How far the run is, in one line: its state, then the numbers of its last event."""
+    run = studies.find(given.run, root)
+    if isinstance(run, RunFolder):
+        return _line(status(run).state, _progress(run))
+    return _line(studies.state(run), studies.progress(run))
+
+
+def _line(state: str, numbers: Mapping[str, float]) -> str:
+    return f"{state}: {', '.join(f'{name} {value:.5g}' for name, value in numbers.items())}" if numbers else state
 
 
 def _size(path: Path) -> int:
@@ -75,11 +108,6 @@ def _progress(run: RunFolder) -> dict[str, float]:
     return {name: value for name, value in told.items() if isinstance(value, int | float)}
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    pairs = ((name, value) for name, value in metrics.items() if isinstance(value, int | float))
-    return dict(islice(pairs, METRICS))
-
-
 def _error(found: RunStatus) -> dict[str, Any] | None:
     """An error of the run in the shape of an error of a call."""
     if found.error is None:
@@ -88,10 +116,10 @@ def _error(found: RunStatus) -> dict[str, Any] | None:
     return {**told, "retryable": found.state in ("cancelled", "lost")}
 
 
-def _next(found: RunStatus) -> str:
-    if not found.done:
+def _next(state: str, *, done: bool) -> str:
+    if not done:
         return "skillrun_wait_run again"
-    if found.state == "succeeded":
+    if state == "succeeded":
         return "skillrun_get_result"
     return "skillrun_read_log"
 
@@ -111,90 +139,20 @@ class LogAnswer(Answer):
 
 def read_log(given: LogGiven, root: Path) -> LogAnswer:
     """Lines of a run's output: the last ones, or those after a cursor. Later lines follow next_cursor."""
-    run = find_run(given.run, root)
-    size, budget = _size(run.log), given.lines * LINE * 4
+    found = studies.find(given.run, root)
+    log, name = (found.log, found.run_id) if isinstance(found, RunFolder) else (found.log, found.study_id)
+    size, budget = _size(log), given.lines * LINE * 4
     start = max(0, size - budget) if given.cursor is None else min(given.cursor, size)
     data = b""
     if size:
-        with run.log.open("rb") as stream:
+        with log.open("rb") as stream:
             stream.seek(start)
             data = stream.read(budget)
     pieces = data.splitlines(keepends=True)
     kept = pieces[-given.lines :] if given.cursor is None else pieces[: given.lines]
     end = start + (len(data) if given.cursor is None else sum(map(len, kept)))
     shown = [cut(piece.decode("utf-8", errors="replace").rstrip("\r\n"), LINE) for piece in kept]
-    return LogAnswer(run_id=run.run_id, lines=shown, next_cursor=end, more=end < size)
-
-
-class ResultGiven(Given):
-    run: str = Reference
-    report: bool = Field(False, description="Also write the HTML report.")
-
-
-class Files(Answer):
-    kind: str
-    count: int
-    first: str
-
-
-class ResultAnswer(Answer):
-    run_id: str
-    state: str
-    action: str
-    seconds: float | None = None
-    metrics: dict[str, float]
-    metrics_in_all: int
-    best_checkpoint: str | None = None
-    last_checkpoint: str | None = None
-    checkpoints: int
-    files: list[Files]
-    warnings: list[str]
-    report: str | None = None
-
-
-def get_result(given: ResultGiven, root: Path) -> ResultAnswer:
-    """What came out of a run: metrics, paths of its checkpoints and files, warnings about the numbers, and with
-    report=true the path of an HTML report."""
-    from skillrun.inspection.warnings import outcome_warnings
-
-    run = find_run(given.run, root)
-    found, result = status(run), read_json(run.result) or {}
-    page = None
-    if given.report:
-        from skillrun.report import write
-
-        page = str(write(run).page)
-    checkpoints = result.get("checkpoints") or []
-    warned = outcome_warnings(found.metrics, found.run_id, found.task, None) if found.state == "succeeded" else []
-    return ResultAnswer(
-        run_id=found.run_id,
-        state=found.state,
-        action=found.action,
-        seconds=result.get("seconds"),
-        metrics=_numbers(found.metrics),
-        metrics_in_all=len(found.metrics),
-        best_checkpoint=_marked(run, checkpoints, "best"),
-        last_checkpoint=_marked(run, checkpoints, "last"),
-        checkpoints=len(checkpoints),
-        files=_files(run, result.get("artifacts") or []),
-        warnings=[cut(f"{item.code}: {item.message} fix: {item.fix}") for item in warned],
-        report=page,
-    )
-
-
-def _marked(run: RunFolder, checkpoints: list[dict[str, Any]], mark: str) -> str | None:
-    return next((_place(run, entry) for entry in checkpoints if entry.get(mark)), None)
-
-
-def _place(run: RunFolder, entry: Mapping[str, Any]) -> str:
-    """Absolute, without the steps up that lead from a run folder to results elsewhere."""
-    return os.path.normpath(run.path / str(entry["path"]))
-
-
-def _files(run: RunFolder, artifacts: list[dict[str, Any]]) -> list[Files]:
-    counts = Counter(str(entry.get("kind", "file")) for entry in artifacts)
-    first = {str(entry.get("kind", "file")): _place(run, entry) for entry in reversed(artifacts)}
-    return [Files(kind=kind, count=count, first=first[kind]) for kind, count in counts.items()]
+    return LogAnswer(run_id=name, lines=shown, next_cursor=end, more=end < size)
 
 
 class StopGiven(Given):
@@ -210,12 +168,16 @@ class RunAnswer(Answer):
 
 
 def stop_run(given: StopGiven, root: Path) -> RunAnswer:
-    """Stops a run; a training writes a checkpoint first. An ended run stays as it is."""
+    """Stops a run; a training writes a checkpoint first. A search stops with its trials, and can be resumed. What
+    ended stays as it is."""
     from skillrun.launch import stop
 
-    run = find_run(given.run, root)
-    stop(run)
-    return _short(status(run))
+    run = studies.find(given.run, root)
+    if isinstance(run, RunFolder):
+        stop(run)
+    else:
+        studies.stop(run)
+    return _short(run)
 
 
 class ListGiven(Given):
@@ -230,18 +192,34 @@ class ListAnswer(Answer):
 
 
 def list_the_runs(given: ListGiven, root: Path) -> ListAnswer:
-    """The runs of the workspace, newest first, with state and reason."""
-    every = list(list_runs(root))
-    rest = list(dropwhile(lambda run: bool(given.cursor) and run.run_id >= given.cursor, every))
-    shown = [_short(status(run)) for run in rest[: given.limit]]
+    """The runs and searches of the workspace, newest first, with state and reason."""
+    from skillrun.automl.study import list_studies
+
+    every: list[RunFolder | StudyFolder] = [*list_runs(root), *list_studies(root)]
+    every.sort(key=lambda one: one.path.name, reverse=True)
+    rest = list(dropwhile(lambda one: bool(given.cursor) and one.path.name >= given.cursor, every))
+    shown = [_short(one) for one in rest[: given.limit]]
     return ListAnswer(runs=shown, in_all=len(every), next_cursor=shown[-1].run_id if len(rest) > given.limit else None)
 
 
-def _short(found: RunStatus) -> RunAnswer:
+def _short(run: RunFolder | StudyFolder) -> RunAnswer:
+    if isinstance(run, RunFolder):
+        found = status(run)
+        return RunAnswer(
+            run_id=found.run_id,
+            state=found.state,
+            action=found.action,
+            created=found.created,
+            reason=cut(found.reason, 160),
+        )
+    try:
+        settings = run.settings()
+    except SkillrunError as error:  # another version wrote it
+        return RunAnswer(run_id=run.study_id, state="unreadable", action="", created="", reason=cut(error.message, 160))
     return RunAnswer(
-        run_id=found.run_id,
-        state=found.state,
-        action=found.action,
-        created=found.created,
-        reason=cut(found.reason, 160),
+        run_id=run.study_id,
+        state=studies.state(run),
+        action=settings.action,
+        created=settings.created,
+        reason=f"search: {settings.budget.text()}",
     )

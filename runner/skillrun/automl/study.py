@@ -101,6 +101,13 @@ class StudyFolder:
         """``result.json``; None before the end."""
         return read_json(self.result)
 
+    def state(self) -> str:
+        """``running``, ``interrupted`` (nobody drives it to its end), ``failed`` or ``ended``."""
+        if self.driver():
+            return "running"
+        result = self.read_result()
+        return "interrupted" if result is None else "failed" if result.get("status") == "failed" else "ended"
+
     @contextlib.contextmanager
     def driving(self) -> Iterator[None]:
         """Only one process drives a study. The lock ends with the process, however that ends.

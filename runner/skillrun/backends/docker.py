@@ -39,6 +39,7 @@ START_WITHIN_S = 60
 # What the keeper needs of the caller's environment; nothing else of it, secrets least of all.
 KEEPER_ENV = re.compile(
     r"PATH|HOME|LANG|LC_ALL|TMPDIR|PYTHONPATH|VIRTUAL_ENV|SSH_AUTH_SOCK|COVERAGE_PROCESS_\w+|"
+    r"SKILLRUN_REQUIRE_SIGNED|"
     r"DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS|TLS_VERIFY|API_VERSION)"
 )
 

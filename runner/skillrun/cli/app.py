@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from contextlib import suppress
+from pathlib import Path
+from traceback import extract_tb
+from types import TracebackType
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
 
-from skillrun import __version__, bank
+from skillrun import __version__, bank, signatures
 from skillrun.cli import (
     automl,
     bundle,
@@ -17,19 +24,24 @@ from skillrun.cli import (
     doctor,
     explain,
     images,
+    mcp,
     model,
     parents,
     report,
     runs,
     skills,
+    skills_trust,
     stage,
     threshold,
     tools,
 )
 from skillrun.cli import bank as bank_commands
 from skillrun.cli.output import Output
-from skillrun.errors import InterruptedRunError, SkillrunError
+from skillrun.cli.words import json_last
+from skillrun.errors import InterruptedRunError, SkillrunError, UsageError
 
+NAME = "skillrun"
+TOLD_STEPS = 6  # of a traceback
 EPILOG = """Examples:
 
   skillrun data synth --out boards
@@ -52,7 +64,7 @@ def build(typed: str | None = None) -> typer.Typer:
             than most commands do. None: the whole tree.
     """
     app = typer.Typer(
-        name="skillrun",
+        name=NAME,
         help="Train, evaluate and run inspection models, from schema-checked specs.",
         epilog=EPILOG,
         no_args_is_help=True,
@@ -78,6 +90,7 @@ def build(typed: str | None = None) -> typer.Typer:
     add(images.app, "images")
     add(bundle.app, "bundle")
     app.command("tools")(tools.tools)
+    app.command("mcp")(mcp.mcp)
     app.command("stage")(stage.stage)
     app.command("parents")(parents.parents)
     app.command("card")(card.card)
@@ -96,12 +109,18 @@ def _typed() -> str | None:
     """The first word of the command line; None where a shell asks for completions, which may be of any command."""
     if "_SKILLRUN_COMPLETE" in os.environ:
         return None
-    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    return next((word for word in skills_trust.taken(sys.argv[1:])[0] if not word.startswith("-")), "")
+
+
+def _asks_json() -> bool:
+    """Whether ``--json`` was typed; what follows ``--`` are values."""
+    words = sys.argv[1:]
+    return "--json" in words[: words.index("--")] if "--" in words else "--json" in words
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        Output().data({}, f"skillrun {__version__}")
+        Output(_asks_json()).data({"version": __version__}, f"skillrun {__version__}")
         raise typer.Exit
 
 
@@ -109,24 +128,85 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    require_signed: Annotated[
+        Path | None,
+        typer.Option(
+            skills_trust.OPTION,
+            metavar="PUB.pem",
+            help=f"Load no bank that this key has not signed (default: ${signatures.VARIABLE}).",
+        ),
+    ] = None,
 ) -> None:
     """Train, evaluate and run inspection models, from schema-checked specs."""
+    if require_signed:
+        skills_trust.require(require_signed)
+        bank.bank_root()
 
 
 def run() -> None:
-    """Run the command line; errors become one line with a fix, and the exit code of their class."""
+    """Run the command line; errors become one line with a fix, and the exit code of their class.
+
+    With ``--json`` stdout gets one document, the answer or the error, whatever happens.
+    """
+    sys.excepthook = _unforeseen
+    _open_closed_streams()
+    Output.answered = False
+    words = sys.argv[1:]
     try:
-        build(_typed())()
-    except InterruptedRunError as error:
-        output = Output("--json" in sys.argv)
-        if output.as_json:
-            output.error(error.to_json())
-        else:
-            output.say(error.message)
-        sys.exit(error.exit_code)
+        words, key = skills_trust.taken(words)
+        if key:
+            skills_trust.require(key)  # the tree of commands is made of the bank already
+        command = get_command(build(_typed()))
+        words = json_last(command, words)
+        code = command.main(words, prog_name=NAME, standalone_mode=False)
+        if code == InterruptedRunError.exit_code:
+            raise InterruptedRunError("E_INTERRUPTED", "interrupted", shlex.join([NAME, *words]))
+    except TyperException as error:
+        sys.exit(_refused(error, words))
+    except typer.Abort:
+        sys.exit(_end(UsageError("E_CONFIRM", "not confirmed; nothing was done", shlex.join([NAME, *words, "--yes"]))))
     except SkillrunError as error:
-        Output("--json" in sys.argv).error(error.to_json())
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Output().say("interrupted")
-        sys.exit(130)
+        sys.exit(_end(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(_end(SkillrunError("E_FILES", f"{place}{error.strerror or error}.", "skillrun doctor")))
+    sys.exit(code)
+
+
+def _refused(error: TyperException, words: list[str]) -> int:
+    """Say why a command line can not be read; a group alone shows its commands instead. The exit code."""
+    from typer._click.exceptions import NoArgsIsHelpError
+
+    from skillrun.cli.usage import usage_error
+
+    if isinstance(error, NoArgsIsHelpError) and not _asks_json():
+        Output().say(error.format_message())
+        return UsageError.exit_code
+    return _end(usage_error(error, words))
+
+
+def _end(error: SkillrunError) -> int:
+    """Say an error; the exit code."""
+    output = Output(_asks_json() and not Output.answered)
+    if isinstance(error, InterruptedRunError) and not output.as_json:
+        output.say(error.message)
+        return error.exit_code
+    # A reader that went away, or a full disk, hears no error either; its exit code is told all the same.
+    with suppress(OSError, SkillrunError):
+        output.error(error.to_json())
+    return error.exit_code
+
+
+def _unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last resort: what nobody caught is told like any other error, with the places that a report needs."""
+    steps = [f"{step.filename}:{step.lineno} in {step.name}" for step in extract_tb(trace)[-TOLD_STEPS:]]
+    what = f"this is a defect of skillrun: {kind.__name__}: {error}"
+    _end(SkillrunError("E_INTERNAL", what, "skillrun doctor", details=steps))
+
+
+def _open_closed_streams() -> None:
+    """A parent may close stdin or stderr; then nothing is there to be read, and nobody listens."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115

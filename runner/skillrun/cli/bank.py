@@ -18,23 +18,30 @@ Root = Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Bank t
 @app.command()
 def generate(root: Root = None, json: Json = False) -> None:
     """Write every generated file; says which ones changed."""
-    from skillrun import bank
     from skillrun.maintain.generate import write
 
-    changed = [str(path) for path in write(root or bank.bank_root())]
+    changed = [str(path) for path in write(_bank(root))]
     Output(json).data({"changed": changed}, "\n".join(changed) or "all generated files are up to date")
 
 
 @app.command()
 def check(root: Root = None, json: Json = False) -> None:
     """Fail when a generated file differs from its source, with what differs in meaning."""
-    from skillrun import bank
     from skillrun.errors import GateError
     from skillrun.maintain.generate import check as find_drift
 
-    found = [str(difference) for difference in find_drift(root or bank.bank_root())]
-    Output(json).data(
-        {"differences": found}, "\n".join(found) or "the bank is consistent; generated files are up to date"
-    )
+    found = [str(difference) for difference in find_drift(_bank(root))]
+    text = "\n".join(found) or "the bank is consistent; generated files are up to date"
+    Output(json).data({"ok": not found, "differences": found}, text)
     if found:
         raise GateError("E_BANK_DRIFT", f"{len(found)} differences from the sources", "skillrun bank generate")
+
+
+def _bank(root: Path | None) -> Path:
+    from skillrun import bank
+    from skillrun.errors import NotFoundError
+
+    if root is not None and not bank.is_bank(root):
+        what = f"{root} is no bank: it holds no schemas and references."
+        raise NotFoundError("E_BANK_MISSING", what, "skillrun bank check")
+    return root or bank.bank_root()

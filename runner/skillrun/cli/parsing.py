@@ -10,7 +10,7 @@ from typing import Any
 from skillrun import bank
 from skillrun.errors import SkillrunError, UsageError
 
-_PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_/.]*")
+PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_/.]*")
 
 
 def problem_of(words: Sequence[str]) -> str:
@@ -33,7 +33,7 @@ def problem_of(words: Sequence[str]) -> str:
 
 
 @cache
-def _tree() -> Any:
+def tree() -> Any:
     from typer.main import get_command
 
     from skillrun.cli.app import build
@@ -42,7 +42,7 @@ def _tree() -> Any:
 
 
 def _own(words: list[str]) -> str:
-    command, parent, path = _tree(), None, list[str]()
+    command, parent, path = tree(), None, list[str]()
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         if words[0] not in command.commands:
             return f"there is no command {' '.join(['skillrun', *path, words[0]])!r}."
@@ -100,5 +100,5 @@ def _check_keys(action: tuple[str, str], overrides: Sequence[str]) -> None:
         if node is None:
             raise unknown_key(key, sorted({*nodes, *short}), place="command line", action=action[1])
         parsed = parse_value(value, node)
-        if not _PLACEHOLDER.fullmatch(value) and not Draft202012Validator(node).is_valid(parsed):
+        if not PLACEHOLDER.fullmatch(value) and not Draft202012Validator(node).is_valid(parsed):
             raise UsageError("E_SPEC_TYPE", f"{key} does not take {value!r}.", "skillrun explain E_SPEC_TYPE")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 from json import loads
 from pathlib import Path
@@ -20,6 +22,8 @@ Margin = Annotated[
     float | None, typer.Option("--margin", help="A score above it is a defect (default: as the model was made).")
 ]
 Pick = Annotated[str, typer.Option("--pick", help="Which checkpoint of a training: best, last, epoch=N, step=N.")]
+# How the model's program tells why it ended.
+_REFUSAL = re.compile(r"^error\[(?P<code>\w+)\]: (?P<message>.*)(?:\n  fix: (?P<fix>.*))?", re.MULTILINE)
 
 
 def command(name: str) -> Any:
@@ -44,13 +48,26 @@ def command(name: str) -> Any:
         words += ["--golden", str(golden), "--test", str(test)]
         words += ["--out", str(out)] if out else []
         words += ["--margin", f"{margin!r}"] if margin is not None else []
-        words += ["--json"] if json else []
-        answered = subprocess.PIPE if json else None
-        done = subprocess.run(words, stdout=answered, text=True, encoding="utf-8", check=False)
-        if done.returncode != 0:
-            raise typer.Exit(done.returncode)
-        if json:
-            rows = [loads(line) for line in done.stdout.splitlines()]
-            Output(json).data({"predictions": rows}, "")
+        if not json:
+            raise typer.Exit(subprocess.run(words, check=False).returncode)
+        return _answer([*words, "--json"], Output(json))
 
     return predict
+
+
+def _answer(words: list[str], output: Output) -> None:
+    """The predictions of the model's program as one document; where it refuses, its own error and exit code."""
+    from skillrun.errors import RunFailedError
+
+    done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    refusal = _REFUSAL.search(done.stderr)
+    if notices := done.stderr[: refusal.start() if refusal else None].strip():
+        output.say(notices)
+    if done.returncode == 0:
+        return output.data({"predictions": [loads(line) for line in done.stdout.splitlines()]}, "")
+    if refusal is None:
+        fix = shlex.join(word for word in words if word != "--json")
+        raise RunFailedError("E_RUN_FAILED", f"the model's program ended with {done.returncode}.", fix)
+    told = {name: text or "" for name, text in refusal.groupdict().items()}
+    output.error({**told, "retryable": False, "exit_code": done.returncode})
+    raise typer.Exit(done.returncode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from skillrun.report import Written
 
 _COMPARE = "compare"
+_BROWSE = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
 
 
 def report(
@@ -59,7 +61,12 @@ def _write(words: list[str], root: Path) -> Written:
 
 
 def _open(page: Path, output: Output) -> None:
-    import webbrowser
+    import subprocess
 
-    if not webbrowser.open(page.as_uri()):
+    # In a process of its own, because a browser may be one of the terminal: it would write to stdout, and without a
+    # terminal wait for keys that nobody can press.
+    words = [sys.executable, "-c", _BROWSE, page.as_uri()]
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not output.as_json
+    ends = None if terminal else subprocess.DEVNULL
+    if subprocess.run(words, stdin=ends, stdout=ends, stderr=ends, check=False).returncode != 0:
         output.say(f"no browser was found here; open {page}")

@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from skillrun.cli import skills_trust
 from skillrun.cli.options import Json
 from skillrun.cli.output import Output
+from skillrun.skills.places import PLACES, Agent
 
-app = typer.Typer(help="Skills for agents: list them, read one, check one.", no_args_is_help=True)
+app = typer.Typer(help="Skills for agents: list, read, check, package, install and sign them.", no_args_is_help=True)
+app.command()(skills_trust.sign)
+app.command()(skills_trust.verify)
 
 
 @app.command("list")
@@ -68,6 +72,45 @@ def validate(
     Output(json).data({"ok": not findings, **told}, "\n".join(lines))
     if findings:
         raise typer.Exit(2)
+
+
+@app.command()
+def package(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make, or to make anew.")] = Path(
+        "dist/skills"
+    ),
+    json: Json = False,
+) -> None:
+    """A marketplace folder for agents and one zip a skill, without links. Same bank, same bytes."""
+    from skillrun.signed import quoted
+    from skillrun.skills.package import write_package
+
+    made = write_package(out)
+    told = {"folder": str(made.folder), "skills": list(made.skills), "files": made.files}
+    output = Output(json)
+    output.data(told, f"{made.folder}: {len(made.skills)} skills, {made.files} files")
+    output.hint(f"skillrun skills sign {quoted(out)} --key KEY.pem")
+
+
+@app.command()
+def install(
+    agent: Annotated[Agent, typer.Option("--agent", help="Whose skills folder.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Skills (default: all).")] = None,
+    place: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="A project instead of the home folder.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Copy skills to where an agent looks for them. What skillrun did not put there is left alone."""
+    from skillrun.skills.install import install as copy
+
+    done = copy(agent, (place or Path.home()).expanduser().absolute(), names or ())
+    rows = [{"name": item.name, "folder": str(item.folder), "state": item.state} for item in done]
+    output = Output(json)
+    output.data(
+        {"agent": agent, "skills": rows}, "\n".join(f"{item.state:9}  {item.name}  {item.folder}" for item in done)
+    )
+    output.say(f"start {agent} anew: it reads {PLACES[agent]} when it starts")
 
 
 def _skills_in(folder: Path) -> list[Path]:

@@ -12,6 +12,8 @@ from skillrun.bank import load_yaml
 from skillrun.maintain.catalogue import catalogue_files, check_catalogue
 from skillrun.maintain.contract import check_contracts
 from skillrun.maintain.difference import Difference, compare
+from skillrun.maintain.evals import check_evals, eval_files
+from skillrun.maintain.plugins import manifests
 from skillrun.maintain.schema import DIALECT, GENERATOR_VERSION, build_schema, dump
 from skillrun.maintain.skills import check_skills, make_links, skill_texts
 from skillrun.maintain.source import Source, load_source
@@ -30,8 +32,8 @@ def generate(root: Path) -> dict[Path, bytes]:
     for contract in sorted((root / "references").glob("*/skill_info.yaml")):
         info = load_yaml(contract)
         files |= _model_files(contract.parent.name, info, load_source(info["config_class"]))
-    files |= catalogue_files(root, files)
-    return files | skill_texts(root, files)
+    files |= catalogue_files(root, files) | manifests(root)
+    return files | skill_texts(root, files) | eval_files(root)
 
 
 def _model_files(model: str, info: dict[str, Any], source: Source) -> dict[Path, bytes]:
@@ -110,7 +112,13 @@ def check(root: Path) -> list[Difference]:
             relative = stale.relative_to(root)
             if relative not in fresh:
                 found.append(Difference(relative, "", "stale", "no source asks for this file; delete it"))
-    return [*check_contracts(root), *check_catalogue(root, fresh), *check_skills(root), *found]
+    return [
+        *check_contracts(root),
+        *check_catalogue(root, fresh),
+        *check_skills(root),
+        *check_evals(root, fresh),
+        *found,
+    ]
 
 
 def report(differences: list[Difference]) -> str:
