@@ -156,16 +156,16 @@ def test_tables_and_links_are_those_of_the_sources(files: dict[Path, bytes]) -> 
 
 
 def test_an_edited_table_and_a_lost_link_are_drift_and_are_mended(checkout: Path) -> None:
-    page, link = checkout / "skills/visual-changenet/SKILL.md", checkout / "skills/visual-changenet/schemas"
+    page, link = (checkout / "skills/visual-changenet" / name for name in ("SKILL.md", "schemas/train.schema.json"))
     before = page.read_bytes()
     page.write_bytes(before.replace(b"| `export` | classify |", b"| `export` | segment |"))
     link.unlink()
     stray = checkout / "skills/launch-runs/references/old.yaml"
     stray.symlink_to("nowhere")
     found = {(item.path.name, item.kind) for item in check(checkout) if item.path.parts[0] == "skills"}
-    assert found == {("SKILL.md", "text"), ("schemas", "missing"), ("old.yaml", "stale")}
-    assert {path.name for path in write(checkout)} >= {"SKILL.md", "schemas"}
-    assert page.read_bytes() == before and (link / "train.schema.json").is_file()
+    assert found == {("SKILL.md", "text"), ("train.schema.json", "missing"), ("old.yaml", "stale")}
+    assert {path.name for path in write(checkout)} >= {"SKILL.md", "train.schema.json"}
+    assert page.read_bytes() == before and link.is_file()
 
 
 def test_a_new_key_of_the_contract_reaches_the_tables(checkout: Path, files: dict[Path, bytes]) -> None:
@@ -203,6 +203,11 @@ def test_links_are_relative_and_stay_in_the_bank() -> None:
     assert links(ROOT)
     for path, target in links(ROOT).items():
         assert not target.is_absolute() and Path(os.path.realpath(ROOT / path)).is_relative_to(ROOT)
+
+
+def test_every_link_shows_a_file_because_wheels_follow_two_links_to_one_folder_once() -> None:
+    shown = [path for path in (ROOT / "skills").rglob("*") if path.is_symlink()]
+    assert shown and all(path.is_file() for path in shown)
 
 
 # Commands

@@ -284,13 +284,14 @@ def relink(name: str, target: str) -> Callable[[Path], None]:
     [
         (write("references/visual_changenet/skill_info.yaml", "x"), "E_SIGNATURE_FILES"),
         (write("constraints.txt", "x"), "E_SIGNATURE_FILES"),
-        (lambda root: (root / "schemas/visual_changenet/train.schema.json").unlink(), "E_SIGNATURE_FILES"),
+        (lambda root: (root / "constraints.txt").unlink(), "E_SIGNATURE_FILES"),
+        (lambda root: (root / "schemas/visual_changenet/train.schema.json").unlink(), "E_SIGNATURE_LINK"),
         (relink("skills/visual-changenet/references/spec_template_train.yaml", "../SKILL.md"), "E_SIGNATURE_FILES"),
-        (relink("skills/visual-changenet/schemas", "../../.git"), "E_SIGNATURE_LINK"),
-        (relink("skills/visual-changenet/schemas", "../../../keys"), "E_SIGNATURE_LINK"),
-        (relink("skills/visual-changenet/schemas", "nowhere"), "E_SIGNATURE_LINK"),
-        (relink("skills/visual-changenet/schemas", ".."), "E_SIGNATURE_LINK"),
-        (relink("skills/visual-changenet/schemas", "schemas"), "E_SIGNATURE_LINK"),
+        (relink("skills/visual-changenet/schemas/train.schema.json", "../../../.git/HEAD"), "E_SIGNATURE_LINK"),
+        (relink("skills/visual-changenet/schemas/train.schema.json", "../../../../keys/own.pem"), "E_SIGNATURE_LINK"),
+        (relink("skills/visual-changenet/schemas/train.schema.json", "nowhere"), "E_SIGNATURE_LINK"),
+        (relink("skills/visual-changenet/schemas/train.schema.json", ".."), "E_SIGNATURE_LINK"),
+        (relink("skills/visual-changenet/schemas/train.schema.json", "train.schema.json"), "E_SIGNATURE_LINK"),
     ],
 )
 def test_a_changed_bank_fails(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from skillrun.bank import load_yaml
 from skillrun.errors import UsageError
@@ -71,16 +72,27 @@ def links(root: Path) -> dict[Path, Path]:
     """
     found: dict[Path, Path] = {}
     for contract in sorted(root.glob(f"references/*/{_CONTRACT}")):
-        model, name = contract.parent.name, str(load_yaml(contract)["network_arch"])
+        model, info = contract.parent.name, load_yaml(contract)
+        name = str(info["network_arch"])
         for skill in (name, f"{name}-deploy"):
             if not (root / "skills" / skill).is_dir():
                 continue
             folder = Path("skills") / skill
-            found[folder / "schemas"] = Path("../../schemas") / model
+            for file in _schemas(info, everything=skill == name):
+                found[folder / "schemas" / file] = Path("../../../schemas") / model / file
             for path in sorted(contract.parent.iterdir()):
                 if skill == name or path.name == _CONTRACT or path.name.startswith(_DEPLOY):
                     found[folder / "references" / path.name] = Path("../../../references") / model / path.name
     return found
+
+
+def _schemas(info: Mapping[str, Any], *, everything: bool) -> Iterator[str]:
+    """Names of the files with schemas of all actions, or of those of deployment."""
+    if everything:
+        yield "manifest.json"
+    for action, told in info["actions"].items():
+        if everything or told["container"] == "deploy":
+            yield f"{action}.schema.json"
 
 
 def make_links(root: Path) -> list[Path]:
@@ -88,6 +100,8 @@ def make_links(root: Path) -> list[Path]:
     made = []
     for path, target in links(root).items():
         link = root / path
+        if link.parent.is_symlink():  # a folder that shows another skill's or the bank's
+            link.parent.unlink()
         if link.is_symlink() and link.readlink() == target:
             continue
         if not link.is_symlink() and link.exists():
@@ -108,7 +122,7 @@ def check_skills(root: Path) -> Iterator[Difference]:
             yield Difference(path, "", "link", f"leads to {link.readlink()}, not to {target}")
         elif not link.exists():
             yield Difference(path, "", "missing", "run: skillrun bank generate")
-    for link in sorted([*root.glob("skills/*/*"), *root.glob("skills/*/references/*")]):
+    for link in sorted([*root.glob("skills/*/*"), *root.glob("skills/*/*/*")]):
         path = link.relative_to(root)
         if link.is_symlink() and path not in expected:
             yield Difference(path, "", "stale", "no contract asks for this link; delete it")
