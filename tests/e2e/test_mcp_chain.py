@@ -28,6 +28,7 @@ TINY = [
     *("model.decode_head.decoder_params.embed_dim=16", "dataset.classify.workers=0"),
     *("dataset.classify.image_width=32", "dataset.classify.image_height=32"),
 ]
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "by hand", "version": "1"}}
 # A client in a process of its own: launches what it is told, says the run's id, and then waits to be killed.
 LAUNCHER = """
 import anyio, json, sys
@@ -171,14 +172,9 @@ def exchange(root: Path, *messages: dict[str, Any]) -> list[str]:
 
 
 def test_stdout_is_the_protocol_and_nothing_else_and_the_tools_are_the_same_bytes(workspace: Path) -> None:
-    hello = {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "by hand", "version": "1"},
-    }
     lines = exchange(
         workspace,
-        {"id": 0, "method": "initialize", "params": hello},
+        {"id": 0, "method": "initialize", "params": HELLO},
         {"method": "notifications/initialized"},
         *({"id": number, "method": "tools/list"} for number in range(1, 11)),
         {"id": 11, "method": "tools/call", "params": {"name": "skillrun_check_host", "arguments": {}}},
@@ -193,3 +189,17 @@ def test_stdout_is_the_protocol_and_nothing_else_and_the_tools_are_the_same_byte
     error = json.loads(messages[12]["result"]["content"][0]["text"])
     assert messages[12]["result"]["isError"] and {"code", "message", "fix", "retryable"} <= error.keys()
     assert messages[13]["error"]["data"]["code"] == "E_TOOL_UNKNOWN"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_server_whose_client_says_nothing(number: signal.Signals, workspace: Path) -> None:
+    words = [SKILLRUN, "mcp", "--workspace", str(workspace)]
+    server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdin is not None and server.stdout is not None
+    message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": HELLO}
+    server.stdin.write(json.dumps(message) + "\n")
+    server.stdin.flush()
+    assert json.loads(server.stdout.readline())["id"] == 0
+    server.send_signal(number)
+    said, complaints = server.communicate(timeout=30)
+    assert (server.returncode, said) == (-number, "") and "Traceback" not in complaints

@@ -207,6 +207,14 @@ def test_a_refusal_is_said_once_asked_once_and_leaves_nothing(
     assert len(hub.seen) == 1
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_another_server_that_refuses_is_said_and_leaves_nothing(
+    status: int, train: Command, hub: Hub, workspace: Path
+) -> None:
+    hub.refusals = [(status, {})] * 9
+    refused(train(f"{KEY}={hub.cdn_url}/files/w.safetensors", *SMALL), workspace, 4, "E_URL_REFUSED")
+
+
 def test_bytes_that_are_not_what_the_hub_declared_start_nothing(train: Command, hub: Hub, workspace: Path) -> None:
     hub.lies = content(len(hub.data), b"lie")
     refused(train(f"{KEY}=org/fan", *SMALL), workspace, 8, "E_STAGE_HASH")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -199,6 +201,35 @@ def test_choosing_again_replaces_the_margin_and_tells_the_former(line: Line, cho
     assert answer["former"]["margin"] == chosen
     assert answer["threshold"]["margin"] == chosen, "the same pairs, the same rule, the same margin"
     assert answer["proven"] is False
+
+
+def labelled_by_score(line: Line) -> tuple[Path, float]:
+    """The eval boards with the higher half of all scores labelled as defects, and a margin that only one exceeds."""
+    source, copied = line.folder / "boards" / "eval", line.folder / "sorted boards"
+    shutil.copytree(source, copied)
+    with (line.runs["before"].results / "inference" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        scores = {row["path"].rpartition(".")[0]: float(row["score"]) for row in csv.DictReader(stream)}
+    ranked = sorted(scores.values())
+    with (source / "dataset.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        higher = scores[f"{row['input_path']}/{row['object_name']}"] >= ranked[len(ranked) // 2]
+        row["label"] = "open" if higher else "PASS"
+    with (copied / "dataset.csv").open("w", encoding="utf-8", newline="") as stream:
+        table = csv.DictWriter(stream, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return copied, (ranked[-1] + ranked[-2]) / 2
+
+
+def test_a_margin_that_does_not_fit_is_said_with_the_command_that_chooses_another(line: Line) -> None:
+    boards, margin = labelled_by_score(line)
+    words = ("--parent", line.id("train"), "--eval-data", boards, f"{MARGIN}={margin}", "train.threads=1")
+    done = line.type("visual_changenet", "evaluate", *words)
+    assert done.returncode == 0 and "W_EVAL_MARGIN" in done.stderr, done.stderr
+    fix = re.search(r"skillrun threshold (\S+) --max-overkill (\S+%)", done.stderr)
+    assert fix and line.type("threshold", fix[1], "--max-overkill", fix[2]).returncode == 0
+    shutil.rmtree(next(line.folder.glob(f"runs/{fix[1]}")))  # the evaluations of the others stay the newest
 
 
 def test_a_run_that_is_no_evaluation_says_how_to_get_one(line: Line, chosen: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -173,6 +174,8 @@ def _find(address: str) -> tuple[resources.Kind, dict[str, str]]:
 def serve_stdio(root: Path) -> None:
     """Serve over stdin and stdout until the client closes stdin; logs and stray prints go to stderr."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    # Ctrl-C would wait for the thread that waits for a line. Nothing has to be tidied: jobs and runs stand alone.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     async def serve() -> None:
         server = make_server(root)
