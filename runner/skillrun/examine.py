@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,8 @@ class Examination:
 def examine(request: Request, talk: Talk | None = None, progress: Progress | None = None) -> Examination:
     """Look at spec, resume, data and host of a request, and collect all that is wrong.
 
-    An error that keeps the plan from being made is mended in mind, where its fix is an override, and the rest is
-    looked at as if it had been.
+    An error that keeps the plan from being made is mended in mind, where its fix is an override or it quotes one that
+    can be left out, and the rest is looked at as if it had been.
 
     Args:
         progress: called with (images done, images in all) of each data set.
@@ -105,10 +105,21 @@ def _prepared(request: Request, talk: Talk | None) -> tuple[Prepared | None, lis
             if entry in entries:
                 return None, entries
             entries.append(entry)
-            if not more:
+            faulty = _faulty(request.overrides, entry[1].message)
+            if not more and not faulty:
                 return None, entries
-            request = replace(request, overrides=(*request.overrides, *more))
+            kept = [text for text in request.overrides if text not in faulty]
+            request = replace(request, overrides=(*kept, *more))
     return None, entries
+
+
+def _faulty(overrides: Sequence[str], message: str) -> list[str]:
+    """The overrides that an error quotes: left out, they let the rest be looked at."""
+    return [
+        text
+        for text in overrides
+        if f"argument {text!r}" in message or f"unknown key {text.partition('=')[0]!r}" in message
+    ]
 
 
 def plan_entries(plan: Plan, progress: Progress | None = None) -> Iterator[Entry]:

@@ -64,6 +64,19 @@ def test_all_errors_are_shown_at_once_each_with_an_override(skillrun, workspace:
     assert again.returncode == 0, again.stdout
 
 
+def test_words_that_no_spec_can_take_are_all_told_and_the_rest_is_looked_at(skillrun, workspace: Path, train) -> None:
+    before = files_of(workspace)
+    wrong = ("num_epohcs=3", "train.optim.learning_rte=1", "train.optim.lr=banana", "dataset.classify.image_ext=.jpg")
+    result = skillrun(*train, *wrong, "--check", "--json")
+    document = json.loads(result.stdout)
+    assert result.returncode == document["exit_code"] == 2
+    assert document["complete"] is True
+    told = [one["message"] for one in document["findings"] if one["code"].startswith("E_SPEC_")]
+    assert len(told) == 3 and all(any(word.partition("=")[0] in text for text in told) for word in wrong[:3])
+    assert "E_DATA_IMAGE_EXT" in codes(document)
+    assert files_of(workspace) == before
+
+
 def test_the_table_names_code_place_and_fix_and_is_short(skillrun, train) -> None:
     result = skillrun(*train, "dataset.classify.image_ext=.jpg", "--check")
     assert result.returncode == 7
