@@ -145,6 +145,36 @@ def look_inside(container: Container, *folders: str) -> dict[str, Any]:
     return json.loads(said)  # type: ignore[no-any-return]
 
 
+def test_a_training_killed_for_lack_of_memory_names_the_limit_and_the_option(desk: Desk) -> None:
+    done = desk.run(*desk.train("num_epochs=1", "--memory", "200m"))
+    assert done.returncode == 9, done.stderr
+    assert "error[E_RUN_OOM]" in done.stderr and "limit of 0.195 GiB" in done.stderr, done.stderr
+    assert "--memory" in done.stderr.partition("  fix: ")[2], done.stderr
+
+
+LOADERS_OF_LARGE_PAIRS = (
+    "dataset.classify.image_width=256",
+    "dataset.classify.image_height=256",
+    "dataset.classify.workers=2",
+)
+
+
+def test_too_little_shared_memory_is_refused_before_the_start_and_explained_when_waived(desk: Desk) -> None:
+    train = desk.train("num_epochs=1", "--shm-size", "1m", *LOADERS_OF_LARGE_PAIRS)
+    done = desk.run(*train)
+    assert done.returncode == 3 and "error[E_HOST_SHM]: --shm-size 1m gives 1 MiB" in done.stderr, done.stderr
+    assert "  fix: dataset.classify.workers=0" in done.stderr and not any(list_runs(desk.folder))
+    done = desk.run(*train, "--waive", "E_HOST_SHM")
+    assert done.returncode == 9 and "error[E_RUN_SHARED_MEMORY]" in done.stderr, done.stderr
+    assert "--shm-size" in done.stderr.partition("  fix: ")[2], done.stderr
+
+
+def test_gpus_that_the_engine_can_not_give_are_refused_before_the_start(cpu_image: str, desk: Desk) -> None:
+    done = desk.run(*desk.train("--gpus", "1", "--image", cpu_image))
+    assert done.returncode == 8 and "error[E_GPU_RUNTIME]" in done.stderr and "  fix: " in done.stderr, done.stderr
+    assert not any(list_runs(desk.folder))
+
+
 def test_train_evaluate_and_infer_in_containers(engine: DockerClient, desk: Desk) -> None:
     process = desk.start(*desk.train("num_epochs=1", "--shm-size", "96m"), "--json")
     container = running_container(engine, desk.folder)
