@@ -18,7 +18,7 @@ from skillrun.agent.tools import TOOLS, call
 from skillrun.backends.conformance import wait_until
 from skillrun.data.synth import synth
 from skillrun.errors import BackendError, ConflictError, DataError, NotFoundError, WaitTimeoutError
-from skillrun.runfolder import list_runs
+from skillrun.runfolder import RunFolder, list_runs
 
 # Calls a tool as a client of its own would: argv is the name, the arguments as JSON, the workspace.
 CLIENT = """
@@ -139,6 +139,8 @@ def test_one_key_is_one_run_for_any_number_of_clients_and_it_outlives_them(board
     assert caught.value.code == "E_TOOL_KEY_USED"
 
     run = answers[0]["run_id"]
+    RunFolder(Path(answers[0]["run_dir"])).write_record(handle=None)  # as if killed before the start could be noted
+    launch_again_after_a_kill(fields, planned["plan_hash"], run, workspace)
     told = call("skillrun_wait_run", {"run": run, "timeout_s": 0}, workspace)
     while not told["done"]:
         assert told["next"] == "skillrun_wait_run again"
@@ -146,10 +148,14 @@ def test_one_key_is_one_run_for_any_number_of_clients_and_it_outlives_them(board
     assert told["state"] == "succeeded" and told["next"] == "skillrun_get_result"
     look_at_the_end(run, workspace)
 
-    # A client that was killed between the start of the run and its answer: the same key finds the run.
-    Job(launch_folder(workspace, "k")).answer.unlink()
-    again = call("skillrun_launch_run", {**fields, "key": "k", "plan_hash": planned["plan_hash"]}, workspace)
-    assert again["run_id"] == run and len(list(list_runs(workspace))) == 1
+    launch_again_after_a_kill(fields, planned["plan_hash"], run, workspace)
+
+
+def launch_again_after_a_kill(fields: dict[str, Any], plan_hash: str, run: str, root: Path) -> None:
+    """A client that was killed between the start of the run and its answer: the same key finds the run."""
+    Job(launch_folder(root, "k")).answer.unlink()
+    again = call("skillrun_launch_run", {**fields, "key": "k", "plan_hash": plan_hash}, root)
+    assert again["run_id"] == run and len(list(list_runs(root))) == 1
 
 
 def look_at_the_end(run: str, root: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from skillrun.backends.conformance import BackendConformance, wait_until
+from skillrun.backends.conformance import SLOW, BackendConformance, wait_until
 from skillrun.errors import BackendError
+from skillrun.launch import stop
 from skillrun.runfolder import RunFolder
 from skillrun.watch import read_events, status
 
@@ -52,6 +53,14 @@ def test_a_run_that_is_stopped_as_soon_as_it_starts_is_cancelled_not_lost(hostil
         os.kill(json.loads(run.record.read_text(encoding="utf-8"))["handle"]["pid"], signal.SIGTERM)
         wait_until(lambda run=run: status(run).done)  # type: ignore[misc]
         assert run.exit.is_file()
+
+
+def test_a_run_whose_launcher_was_killed_before_it_could_note_the_start_is_found_and_stopped(hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, SLOW)
+    run.write_record(handle=None)
+    wait_until(lambda: status(run).state == "running")
+    stop(run)
+    assert status(run).state == "cancelled" and run.exit.is_file()
 
 
 def test_a_missing_command_is_named_with_the_way_to_get_it() -> None:

@@ -206,10 +206,11 @@ def launch_folder(root: Path, key: str) -> Path:
 def _started(note: Path) -> LaunchAnswer | None:
     """The run of an attempt that was killed after the start of the run, before it could tell."""
     from skillrun.plan import Plan
+    from skillrun.watch import status
 
     told = read_json(note)
     run = RunFolder(Path(told["run_dir"])) if told else None
-    if run is None or not run.record.is_file() or run.read_record().get("handle") is None:
+    if run is None or not run.record.is_file() or status(run).state == "planned":
         return None
     return _answer(Plan.load(run.plan))
 

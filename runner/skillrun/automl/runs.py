@@ -7,9 +7,8 @@ import os
 import re
 import shutil
 import signal
-import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from skillrun.automl.settings import LATENCY, Settings
 from skillrun.automl.slots import Slots
 from skillrun.automl.study import StudyFolder
 from skillrun.automl.trainer import Epoch, Look, State, Wish
-from skillrun.backends import Quiet, Talk, supervisor
+from skillrun.backends import Quiet, Talk
+from skillrun.backends.local import processes
 from skillrun.launch import launch, resume, stop
 from skillrun.overrides import get_dotted
 from skillrun.plan import Plan
@@ -97,11 +97,9 @@ class RunTrainer:
             self._slots.hold(run_id, Plan.load(run.plan).gpus)
         found = status(run)
         if found.state == "planned":
-            if not _adopted(run):
-                shutil.rmtree(run.path, ignore_errors=True)
-                self.done(run_id)
-                return Look("absent")
-            found = status(run)
+            shutil.rmtree(run.path, ignore_errors=True)
+            self.done(run_id)
+            return Look("absent")
         state = _state(found)
         epochs = self._read(run, self._watched[run_id], ended=found.done)
         error = found.error or {}
@@ -209,32 +207,11 @@ def _state(found: RunStatus) -> State:
     return "lost" if found.state == "lost" or killed else "failed"
 
 
-def _adopted(run: RunFolder) -> bool:
-    """Whether a run was started by a process that was killed before it could note that; then the note is made up."""
-    if run.exit.is_file():
-        return True
-    found = _processes((str(Path(supervisor.__file__)), str(run.path)))
-    if found:
-        run.write_record(handle={"pid": found[0], "host": socket.gethostname()})
-    return bool(found)
-
-
-def _processes(tail: Sequence[str]) -> list[int]:
-    """Processes of this host whose command line ends with these words."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (place / "cmdline").read_bytes().decode("utf-8", errors="surrogateescape").split("\0")[:-1]
-            if words[-len(tail) :] == list(tail):
-                found.append(int(place.name))
-    return found
-
-
 def _end_leftovers(run: RunFolder) -> None:
     """The training of a supervisor that was killed trains on, and nobody would note its end: it is stopped."""
     words = Plan.load(run.plan).argv[1:]
     deadline, sign = time.monotonic() + _LEFTOVER_S, signal.SIGTERM
-    while any(str(run.path) in word for word in words) and (left := _processes(words)):
+    while any(str(run.path) in word for word in words) and (left := processes(words)):
         for pid in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, sign)

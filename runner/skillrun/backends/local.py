@@ -5,6 +5,7 @@ The default where there is no Docker and no GPU. A supervisor process in a sessi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from skillrun.backends import Seen, Talk, supervisor
 from skillrun.errors import BackendError
 from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder, write_atomic
+
+_FORK_POLL_S, _FORK_POLLS = 0.005, 200
 
 
 class LocalBackend:
@@ -67,7 +71,7 @@ class LocalBackend:
         command = find_command(request["argv"][0])
         write_atomic(run.path / "launch.json", json.dumps({**request, "argv": [command, *request["argv"][1:]]}) + "\n")
         started = subprocess.run(
-            [sys.executable, "-S", str(Path(supervisor.__file__)), str(run.path)],
+            [sys.executable, "-S", supervisor.__file__, str(run.path)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -81,7 +85,7 @@ class LocalBackend:
 
     def look(self, run: RunFolder) -> Seen:
         """Whether the supervisor still runs; on another host it can not be asked and counts as alive."""
-        handle = run.read_record().get("handle") or {}
+        handle = _handle(run)
         if handle.get("host") not in (None, socket.gethostname()):
             return Seen(alive=True, note=f"started on {handle['host']}; only that host knows")
         pid = handle.get("pid")
@@ -92,7 +96,7 @@ class LocalBackend:
 
     def stop(self, run: RunFolder, *, grace_s: float = 30.0) -> None:
         """Ask the run to end (it writes a checkpoint first), then make it end."""
-        handle = run.read_record().get("handle") or {}
+        handle = _handle(run)
         pid = handle.get("pid")
         if not isinstance(pid, int) or not self.look(run).alive:
             return
@@ -130,6 +134,34 @@ def find_command(name: str) -> str:
             "pip install 'skillrun[local]', or use --backend docker",
         )
     return found
+
+
+def processes(tail: Sequence[str]) -> list[int]:
+    """Processes of this host whose command line ends with these words."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().decode("utf-8", errors="surrogateescape").split("\0")[:-1]
+            if words[-len(tail) :] == list(tail):
+                found.append(int(place.name))
+    return found
+
+
+def _handle(run: RunFolder) -> dict[str, Any]:
+    """What `launch` returned; where its caller was killed before that could be noted, the supervisor is looked up."""
+    noted: dict[str, Any] | None = run.read_record().get("handle")
+    if noted is not None or run.exit.is_file():
+        return noted or {}
+    for _ in range(_FORK_POLLS):
+        found = processes((supervisor.__file__, str(run.path)))
+        for pid in found:
+            fields = _stat_fields(pid)
+            if fields and fields[3] == str(pid):  # in a session of its own: not the one that forks and leaves
+                return {"pid": pid, "started": _start_ticks(pid), "host": socket.gethostname()}
+        if not found:
+            break
+        time.sleep(_FORK_POLL_S)
+    return {}
 
 
 def _stat_fields(pid: int) -> list[str] | None:
