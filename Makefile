@@ -15,8 +15,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## make a small board data set, train, evaluate, run inference, show the result
 	sh tools/demo.sh $(abspath $(BIN)) demo
 
-test: setup ## the whole test suite
-	$(BIN)/python -m pytest
+test: setup ## the whole test suite, two modules at a time
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 coverage: setup ## the same with branch coverage, which takes a fifth longer
 	$(BIN)/python -m pytest --cov --cov-report=term

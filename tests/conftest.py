@@ -14,7 +14,18 @@ pytest_plugins = ["hub_server"]
 
 # Tests that leave the backend open mean this host, also where an engine runs; those of other backends name theirs.
 os.environ.setdefault("SKILLRUN_BACKEND", "local")
+# The networks of the tests are so small that a second thread only gets in the way, and two tests run at a time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 HOSTILE_NAME = "a b'c\"ü,é$x"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes share the work: each module stays in one, and so do all tests of the one engine."""
+    engine = Path(__file__).parent / "docker"
+    for item in items:
+        group = "engine" if item.path.is_relative_to(engine) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

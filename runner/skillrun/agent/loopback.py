@@ -101,8 +101,8 @@ def serve_http(root: Path, port: int, ready: Callable[[str], None]) -> None:
         streamable_http_path=PATH, host=HOST, auth=auth, token_verifier=_Token(token)
     )
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", access_log=False))
-    ready(f"{origin}{PATH}")
-    with listening:
+    with listening, suppress(KeyboardInterrupt):  # its way to end, at whatever moment
+        ready(f"{origin}{PATH}")
         anyio.run(server.serve, [listening])
 
 

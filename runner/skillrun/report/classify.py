@@ -52,9 +52,10 @@ def histogram(pairs: Sequence[Outcome], margin: float) -> dict[str, Any]:
     low = min([0.0, margin, *scores])
     high = max([margin, *scores], default=1.0)
     high = 1.0 if low == 0 and 0.5 < high <= 1 else high
-    width = (high - low) or 1.0
+    high = high if high > low else low + 1.0
+    width = high - low
     good, defect = [0] * BINS, [0] * BINS
     for pair in pairs:
         place = min(BINS - 1, int((pair.score - low) / width * BINS))
         (defect if pair.defect else good)[place] += 1
-    return {"low": low, "high": low + width, "good": good, "defect": defect}
+    return {"low": low, "high": high, "good": good, "defect": defect}

@@ -56,6 +56,7 @@
     mark.setAttribute("cy", bottom - inside(y, low, high) * (bottom - top));
   };
 
+  let inForce = live ? live.margin : 0;
   const move = (asked) => {
     const rows = live.sweep.rows;
     const row = rows[rowAt(asked)];
@@ -63,7 +64,8 @@
     const [, escapes, falseCalls] = row;
     const { defects, good } = live;
     const { low, high } = live.histogram;
-    byId("slider").value = margin;
+    inForce = margin;
+    byId("slider").value = Math.round(((margin - low) / (high - low)) * byId("slider").max);
     put("margin", short(margin));
     byId("slider").setAttribute("aria-valuetext", `${short(margin)}: ${escapes} escapes, ${falseCalls} false calls`);
     byId("margin-line").style.left = `${Math.min(100, Math.max(0, ((margin - low) / (high - low)) * 100))}%`;
@@ -130,10 +132,13 @@
   if (live) {
     const slider = byId("slider");
     const step = (by) => {
-      const rows = live.sweep.rows, next = rows[rowAt(Number(slider.value)) + by];
+      const rows = live.sweep.rows, next = rows[rowAt(inForce) + by];
       if (next) move(next[0]);
     };
-    slider.addEventListener("input", () => move(Number(slider.value)));
+    slider.addEventListener("input", () => {
+      const { low, high } = live.histogram, share = slider.value / slider.max;
+      move(share === 1 ? high : low + (high - low) * share);
+    });
     byId("down").addEventListener("click", () => step(-1));
     byId("up").addEventListener("click", () => step(1));
     for (const button of document.querySelectorAll("button.to")) button.addEventListener("click", () => move(Number(button.dataset.margin)));
