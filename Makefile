@@ -16,7 +16,7 @@ demo: setup ## make a small board data set, train, evaluate, run inference, show
 	sh tools/demo.sh $(abspath $(BIN)) demo
 
 test: setup ## the whole test suite, two modules at a time
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: setup ## the same with branch coverage, which takes a fifth longer
 	$(BIN)/python -m pytest --cov --cov-report=term

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +20,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 HOSTILE_NAME = "a b'c\"ü,é$x"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where two processes share the work: each module stays in one, and so do all tests of the one engine."""
-    engine = Path(__file__).parent / "docker"
-    for item in items:
-        group = "engine" if item.path.is_relative_to(engine) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByModule(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "engine" if nodeid.startswith("tests/docker/") else nodeid.partition("::")[0]
+
+    return ByModule(config, log)
 
 
 @pytest.fixture
