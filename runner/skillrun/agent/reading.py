@@ -14,7 +14,7 @@ from skillrun.errors import NotFoundError
 from skillrun.overrides import nearest
 
 MODEL = "visual_changenet"
-PAGE = 8_000
+PAGE = 12_000  # characters: any SKILL.md that is valid is one page
 KEYS = 30
 
 
