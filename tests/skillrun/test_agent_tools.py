@@ -17,6 +17,7 @@ from skillrun.agent.tools import TOOLS, call
 from skillrun.cli.tools import tools
 from skillrun.data.synth import synth
 from skillrun.errors import ConflictError, NotFoundError, SkillrunError, UsageError
+from skillrun.skills.read import find_skill
 
 DIALECTS: tuple[Dialect, ...] = ("mcp", "openai", "anthropic")
 TOKENS = 6000
@@ -140,18 +141,16 @@ def test_a_mistyped_path_names_the_nearest(workspace: Path) -> None:
     assert (caught.value.code, caught.value.fix) == ("E_TOOL_NO_KEY", "path=train.optim")
 
 
-def test_skills_are_listed_and_read_a_page_at_a_time(workspace: Path) -> None:
-    listed = ask(workspace, "read_skills")["skills"]
-    if not listed:
-        pytest.skip("this bank holds no skill")
-    text, cursor = "", 0
-    while True:
-        page = ask(workspace, "read_skills", name=listed[0]["name"], cursor=cursor)
-        text += page["text"]
-        if "next_cursor" not in page:
-            break
-        cursor = page["next_cursor"]
-    assert text.startswith("---") and f"name: {listed[0]['name']}" in text
+def test_a_skill_is_read_in_one_page_and_a_long_reference_in_several(workspace: Path) -> None:
+    for skill in ask(workspace, "read_skills")["skills"]:
+        page = ask(workspace, "read_skills", name=skill["name"])
+        assert "next_cursor" not in page and f"name: {skill['name']}" in page["text"]
+    name, file = "visual-changenet", "references/parameters.md"
+    text, pages, cursor = "", 0, 0
+    while cursor is not None:
+        page = ask(workspace, "read_skills", name=name, file=file, cursor=cursor)
+        text, pages, cursor = text + page["text"], pages + 1, page.get("next_cursor")
+    assert pages > 1 and text == (find_skill(name).folder / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", ["../../pyproject.toml", "/etc/passwd", "references/../SKILL.md", "SKILL"])

@@ -14,7 +14,7 @@ from skillrun.errors import NotFoundError
 from skillrun.overrides import nearest
 
 MODEL = "visual_changenet"
-PAGE = 12_000  # characters: any SKILL.md that is valid is one page
+PAGE = 10_000  # characters: each SKILL.md of ours is one page
 KEYS = 30
 
 
