@@ -96,6 +96,11 @@ class RunFolder:
         return self.path / "spec.container.yaml"
 
     @property
+    def supervisor(self) -> Path:
+        """Which process looks after a local run, in its own words; there as soon as anything was started."""
+        return self.path / "supervisor.json"
+
+    @property
     def keeper_lock(self) -> Path:
         """Held by the process that collects the end of the run."""
         return self.path / ".keeper.lock"

@@ -72,7 +72,7 @@ def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, s
         if seen.alive:
             return ("running" if progress_file(run).exists() else "launched"), None, seen.note
         if read_json(run.exit) is None:
-            return ("failed", None, seen.note) if seen.note else _without_exit(record)
+            return ("failed", None, seen.note) if seen.note else _without_exit(run, record)
     ended, result = read_json(run.exit) or {}, read_json(run.result) or {}
     code = int(ended.get("exit_code", 1))
     proven = code == 0 and result.get("status") == "succeeded"
@@ -91,8 +91,8 @@ def _state(run: RunFolder, record: dict[str, Any]) -> tuple[State, int | None, s
     return "succeeded", code, ""
 
 
-def _without_exit(record: dict[str, Any]) -> tuple[State, None, str]:
-    if record.get("handle") is None:
+def _without_exit(run: RunFolder, record: dict[str, Any]) -> tuple[State, None, str]:
+    if record.get("handle") is None and not run.supervisor.is_file():  # a launcher may die before it notes the handle
         return "planned", None, "not launched"
     if record.get("backend") == "docker":
         return "lost", None, "its container is gone, removed by someone else before its exit code was read"

@@ -156,8 +156,6 @@ def test_a_skill_is_read_in_one_page_and_a_long_reference_in_several(workspace: 
 @pytest.mark.parametrize("file", ["../../pyproject.toml", "/etc/passwd", "references/../SKILL.md", "SKILL"])
 def test_only_files_of_the_skill_are_read(file: str, workspace: Path) -> None:
     listed = ask(workspace, "read_skills")["skills"]
-    if not listed:
-        pytest.skip("this bank holds no skill")
     with pytest.raises(NotFoundError) as caught:
         ask(workspace, "read_skills", name=listed[0]["name"], file=file)
     assert caught.value.code == "E_TOOL_NO_FILE" and caught.value.fix.startswith("file=")

@@ -153,7 +153,9 @@ def test_one_key_is_one_run_for_any_number_of_clients_and_it_outlives_them(board
 
 def launch_again_after_a_kill(fields: dict[str, Any], plan_hash: str, run: str, root: Path) -> None:
     """A client that was killed between the start of the run and its answer: the same key finds the run."""
-    Job(launch_folder(root, "k")).answer.unlink()
+    job = Job(launch_folder(root, "k"))
+    wait_until(job.idle)  # while the worker that answered is leaving, a call would wait for what it wrote already
+    job.answer.unlink()
     again = call("skillrun_launch_run", {**fields, "key": "k", "plan_hash": plan_hash}, root)
     assert again["run_id"] == run and len(list(list_runs(root))) == 1
 

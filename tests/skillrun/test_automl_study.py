@@ -514,15 +514,16 @@ def test_a_run_whose_start_could_not_be_noted_any_more_is_adopted(hostile_dir: P
     assert wait(trainer, "r1", "succeeded", "failed", "lost", "absent").state == "succeeded"
 
 
-def test_a_training_whose_supervisor_was_killed_is_ended_before_it_goes_on(hostile_dir: Path) -> None:
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_training_whose_supervisor_was_killed_is_ended_before_it_goes_on(noted: bool, hostile_dir: Path) -> None:
     folder = saved(hostile_dir, "study")
-    run = started(folder, "r1", "import time; print('up', flush=True); time.sleep(60)")
+    run = started(folder, "r1", "import time; print('up', flush=True); time.sleep(60)", noted=noted)
     trainer = trainer_of(folder)
     deadline = time.monotonic() + 30
     while not run.log.is_file() or not run.log.read_text(encoding="utf-8"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    pid = run.read_record()["handle"]["pid"]
+    pid = json.loads(run.supervisor.read_text(encoding="utf-8"))["pid"]
     (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     os.kill(pid, signal.SIGKILL)
     assert wait(trainer, "r1", "lost").state == "lost"

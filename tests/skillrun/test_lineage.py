@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import pytest
 
 from skillrun import bank
+from skillrun.backends.supervisor import identity
 from skillrun.errors import ConflictError, NotFoundError, UsageError
 from skillrun.lineage import inherited, pick_checkpoint
 from skillrun.overrides import set_dotted
-from skillrun.runfolder import RunFolder
+from skillrun.runfolder import RunFolder, write_atomic
 from skillrun.spec import path_keys
 from skillrun.specfile import dump_spec
 
@@ -132,7 +132,8 @@ def test_a_checkpoint_that_was_removed_is_named(folder: RunFolder) -> None:
 
 def test_a_parent_that_still_runs_is_refused(folder: RunFolder) -> None:
     folder.path.mkdir(parents=True)
-    folder.write_record(backend="local", handle={"pid": os.getpid(), "host": socket.gethostname()})
+    folder.write_record(backend="local")
+    write_atomic(folder.supervisor, json.dumps(identity(os.getpid())))
     folder.events.touch()
     with pytest.raises(ConflictError, match="is running") as caught:
         pick_checkpoint(folder)

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from skillrun.backends import Quiet
 from skillrun.backends.conformance import SLOW, BackendConformance, wait_until
+from skillrun.backends.local import LocalBackend
 from skillrun.errors import BackendError
-from skillrun.launch import stop
+from skillrun.launch import resume, stop
 from skillrun.runfolder import RunFolder
 from skillrun.watch import read_events, status
 
@@ -38,13 +40,17 @@ def test_a_half_written_event_waits_for_its_end(tmp_path: Path) -> None:
 def test_a_run_whose_supervisor_is_killed_is_lost_not_succeeded(hostile_dir: Path) -> None:
     run = TestLocalBackend().start(hostile_dir, "event(event='start')\ntime.sleep(60)")
     wait_until(lambda: status(run).state == "running")
-    pid = json.loads(run.record.read_text(encoding="utf-8"))["handle"]["pid"]
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    os.kill(pid, signal.SIGKILL)
+    kill_with_children(run)
     wait_until(lambda: status(run).done)
     assert status(run).state == "lost"
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
+
+
+def kill_with_children(run: RunFolder) -> None:
+    """Kill the supervisor of a run, then what it started."""
+    pid = json.loads(run.supervisor.read_text(encoding="utf-8"))["pid"]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    for process in (pid, *map(int, children)):
+        os.kill(process, signal.SIGKILL)
 
 
 def test_a_run_that_is_stopped_as_soon_as_it_starts_is_cancelled_not_lost(hostile_dir: Path) -> None:
@@ -61,6 +67,37 @@ def test_a_run_whose_launcher_was_killed_before_it_could_note_the_start_is_found
     wait_until(lambda: status(run).state == "running")
     stop(run)
     assert status(run).state == "cancelled" and run.exit.is_file()
+
+
+def test_a_run_that_nobody_noted_and_whose_supervisor_is_killed_later_is_lost_not_planned(hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, SLOW)
+    run.write_record(handle=None)
+    wait_until(lambda: status(run).state == "running")
+    kill_with_children(run)
+    wait_until(lambda: status(run).done)
+    assert status(run).state == "lost"
+
+
+def test_a_resumed_run_is_followed_though_its_record_still_names_the_first_start(hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, SLOW)
+    first = run.read_record()["handle"]
+    wait_until(lambda: status(run).state == "running")
+    stop(run)
+    resume(run)
+    run.write_record(handle=first)  # as if the launcher was killed before it could note the second start
+    assert not status(run).done
+    stop(run)
+    assert status(run).state == "cancelled" and run.exit.is_file()
+
+
+def test_a_supervisor_that_can_not_note_itself_starts_nothing_and_says_why(hostile_dir: Path) -> None:
+    run = RunFolder(hostile_dir / "run")
+    run.supervisor.with_suffix(".tmp").mkdir(parents=True)
+    plan = TestLocalBackend().make_plan(run, "event(event='start')")
+    with pytest.raises(BackendError) as caught:
+        LocalBackend().launch(plan, Quiet())
+    assert caught.value.code == "E_LOCAL_START" and "IsADirectoryError" in caught.value.message
+    assert not run.log.exists()
 
 
 def test_a_missing_command_is_named_with_the_way_to_get_it() -> None:

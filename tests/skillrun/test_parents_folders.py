@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from skillrun.backends.supervisor import identity
 from skillrun.cli.parents import parents
 from skillrun.errors import ConflictError, NotFoundError, SkillrunError, UsageError
 from skillrun.inference_functions import INFERENCE_FUNCTIONS
@@ -30,7 +32,7 @@ from skillrun.lineage import (
     refuse_contradictions,
 )
 from skillrun.lineage.choice import direction
-from skillrun.runfolder import RunFolder
+from skillrun.runfolder import RunFolder, write_atomic
 
 SPEC = """\
 task: classify
@@ -502,12 +504,10 @@ def test_an_export_is_shown_with_its_files_and_leads_to_the_next_action(app: typ
 
 
 def test_a_running_parent_is_shown_but_not_taken(hostile_dir: Path) -> None:
-    import os
-    import socket
-
     run = RunFolder(hostile_dir / "runs" / "261120-120000-train-aa")
     run.path.mkdir(parents=True)
-    run.write_record(backend="local", handle={"pid": os.getpid(), "host": socket.gethostname()})
+    run.write_record(backend="local")
+    write_atomic(run.supervisor, json.dumps(identity(os.getpid())))
     run.events.touch()
     trained(run.results / "train", losses(0.5, 0.2))
     found = explain(run)

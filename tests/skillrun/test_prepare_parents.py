@@ -17,7 +17,7 @@ from skillrun.errors import ConflictError, NotFoundError, SkillrunError, UsageEr
 from skillrun.inference_functions import INFERENCE_FUNCTIONS
 from skillrun.overrides import set_dotted
 from skillrun.prepare import Prepared, Request, prepare
-from skillrun.runfolder import RunFolder
+from skillrun.runfolder import RunFolder, write_atomic
 from skillrun.specfile import dump_spec
 
 MODEL = "visual_changenet"
@@ -321,7 +321,7 @@ def test_a_parent_that_still_runs_is_not_taken(line: Line) -> None:
     run = line.run("train")
     for proof in (run.exit, run.result):
         proof.unlink()
-    run.write_record(handle={"pid": 1, "host": "another host"})
+    write_atomic(run.supervisor, json.dumps({"pid": 1, "started": "1", "host": "another host"}))
     error = refused(ConflictError, line, "evaluate", parent=run.run_id)
     assert (error.code, error.retryable) == ("E_PARENT_RUNNING", True)
 

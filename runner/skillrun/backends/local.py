@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,9 +21,7 @@ from typing import Any
 from skillrun.backends import Seen, Talk, supervisor
 from skillrun.errors import BackendError
 from skillrun.plan import Plan
-from skillrun.runfolder import RunFolder, write_atomic
-
-_FORK_POLL_S, _FORK_POLLS = 0.005, 200
+from skillrun.runfolder import RunFolder, read_json, write_atomic
 
 
 class LocalBackend:
@@ -61,7 +58,7 @@ class LocalBackend:
         return plan
 
     def launch(self, plan: Plan, talk: Talk) -> dict[str, Any]:
-        """Start the supervisor; returns its process id and start time.
+        """Start the supervisor; returns its process id, start time and host.
 
         Raises:
             BackendError: the supervisor does not start.
@@ -69,6 +66,7 @@ class LocalBackend:
         run = RunFolder(Path(plan.run_dir))
         request = self.render(plan)
         command = find_command(request["argv"][0])
+        run.supervisor.unlink(missing_ok=True)  # of the start before, where the run is resumed
         write_atomic(run.path / "launch.json", json.dumps({**request, "argv": [command, *request["argv"][1:]]}) + "\n")
         started = subprocess.run(
             [sys.executable, "-S", supervisor.__file__, str(run.path)],
@@ -78,32 +76,33 @@ class LocalBackend:
             cwd=run.path,
             check=False,
         )
-        if started.returncode != 0 or not started.stdout.strip().isdigit():
+        handle = read_json(run.supervisor)
+        if handle is None:
             raise BackendError("E_LOCAL_START", f"the run could not be started: {started.stderr.strip()}")
-        pid = int(started.stdout)
-        return {"pid": pid, "started": _start_ticks(pid), "host": socket.gethostname()}
+        return handle
 
     def look(self, run: RunFolder) -> Seen:
         """Whether the supervisor still runs; on another host it can not be asked and counts as alive."""
-        handle = _handle(run)
-        if handle.get("host") not in (None, socket.gethostname()):
-            return Seen(alive=True, note=f"started on {handle['host']}; only that host knows")
-        pid = handle.get("pid")
-        return Seen(isinstance(pid, int) and _process_state(pid) not in (None, "Z") and _same_process(pid, handle))
+        noted = read_json(run.supervisor)
+        if noted is None:
+            return Seen(alive=False)
+        if noted["host"] != os.uname().nodename:
+            return Seen(alive=True, note=f"started on {noted['host']}; only that host knows")
+        return Seen(_process_state(noted["pid"]) not in (None, "Z") and supervisor.identity(noted["pid"]) == noted)
 
     def forget(self, run: RunFolder) -> None:
         """An ended process leaves nothing but its folder."""
 
     def stop(self, run: RunFolder, *, grace_s: float = 30.0) -> None:
         """Ask the run to end (it writes a checkpoint first), then make it end."""
-        handle = _handle(run)
-        pid = handle.get("pid")
-        if not isinstance(pid, int) or not self.look(run).alive:
+        noted = read_json(run.supervisor)
+        if noted is None or not self.look(run).alive:
             return
-        if handle.get("host") not in (None, socket.gethostname()):
+        if noted["host"] != os.uname().nodename:
             raise BackendError(
-                "E_RUN_OTHER_HOST", f"the run is on {handle['host']}", f"stop it there: ssh {handle['host']}"
+                "E_RUN_OTHER_HOST", f"the run is on {noted['host']}", f"stop it there: ssh {noted['host']}"
             )
+        pid = noted["pid"]
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         while self.look(run).alive and time.monotonic() < deadline:
@@ -147,34 +146,8 @@ def processes(tail: Sequence[str]) -> list[int]:
     return found
 
 
-def _handle(run: RunFolder) -> dict[str, Any]:
-    """What `launch` returned; where its caller was killed before that could be noted, the supervisor is looked up."""
-    noted: dict[str, Any] | None = run.read_record().get("handle")
-    if noted is not None or run.exit.is_file():
-        return noted or {}
-    for _ in range(_FORK_POLLS):
-        found = processes((supervisor.__file__, str(run.path)))
-        for pid in found:
-            fields = _stat_fields(pid)
-            if fields and fields[3] == str(pid):  # in a session of its own: not the one that forks and leaves
-                return {"pid": pid, "started": _start_ticks(pid), "host": socket.gethostname()}
-        if not found:
-            break
-        time.sleep(_FORK_POLL_S)
-    return {}
-
-
-def _stat_fields(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat after the process name, or None where there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return text.rpartition(")")[2].split()
-
-
 def _process_state(pid: int) -> str | None:
-    fields = _stat_fields(pid)
+    fields = supervisor.stat_fields(pid)
     if fields:
         return fields[0]
     if Path("/proc/self/stat").exists():
@@ -186,16 +159,6 @@ def _process_state(pid: int) -> str | None:
     except PermissionError:
         return "R"
     return "R"
-
-
-def _start_ticks(pid: int) -> str:
-    fields = _stat_fields(pid)
-    return fields[19] if fields and len(fields) > 19 else ""
-
-
-def _same_process(pid: int, handle: dict[str, Any]) -> bool:
-    """Process numbers are used again; the start time tells two processes apart."""
-    return not handle.get("started") or _start_ticks(pid) == handle["started"]
 
 
 def _children(pid: int) -> list[int]:

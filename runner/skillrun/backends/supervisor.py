@@ -1,8 +1,9 @@
 """Runs one command, and writes down how it ended, whether or not anybody is watching.
 
-Started by the local backend as ``python supervisor.py RUN_FOLDER``. It moves into a process and a session of its own
-and writes that process's number to stdout, so that neither a closed terminal nor a killed launcher ends the run and
-no launcher has a child to wait for. Standard library only: it must start in milliseconds and never fail on an import.
+Started by the local backend as ``python supervisor.py RUN_FOLDER``. It moves into a process and a session of its own,
+so that neither a closed terminal nor a killed launcher ends the run and no launcher has a child to wait for, and notes
+in ``supervisor.json`` who it is before it lets go of the launcher's pipes: their end says that the note is written.
+Standard library only: it must start in milliseconds and never fail on an import.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -22,15 +24,29 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 def detach(folder: Path) -> int:
     """Go on in a process of our own; the one that was started ends at once."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until `supervise` can pass them on
-    child = os.fork()
-    if child:
-        os.write(1, f"{child}\n".encode())
+    if os.fork():
         return 0
     os.setsid()
     silence, complaints = os.open(os.devnull, os.O_RDWR), os.open(folder / "supervisor.log", os.O_CREAT | os.O_WRONLY)
+    _write(folder / "supervisor.json", identity(os.getpid()))
     for stream, target in ((0, silence), (1, silence), (2, complaints)):
         os.dup2(target, stream)
     return supervise(folder)
+
+
+def identity(pid: int) -> dict[str, int | str]:
+    """A process of this host, told apart from a later one of the same number and from one of another host."""
+    fields = stat_fields(pid) or []
+    return {"pid": pid, "started": fields[19] if len(fields) > 19 else "", "host": os.uname().nodename}
+
+
+def stat_fields(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat after the process name, or None where there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
 
 
 def supervise(folder: Path) -> int:
@@ -70,7 +86,7 @@ def supervise(folder: Path) -> int:
     return 0
 
 
-def _write(path: Path, value: dict[str, float]) -> None:
+def _write(path: Path, value: Mapping[str, float | str]) -> None:
     aside = path.with_suffix(".tmp")
     with aside.open("w", encoding="utf-8") as stream:
         json.dump(value, stream)
