@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +26,12 @@ def test_a_running_engine_is_told_with_its_version_room_and_images(engine: Docke
 
 
 def test_the_whole_doctor_answers_and_does_not_hang(engine: DockerClient, workspace: Path) -> None:
-    began = time.monotonic()
     finished = subprocess.run(
-        [sys.executable, "-c", COMMAND, "--json"], capture_output=True, text=True, check=True, cwd=workspace
+        [sys.executable, "-c", COMMAND, "--json"], capture_output=True, text=True, check=True, cwd=workspace, timeout=30
     )
-    took = time.monotonic() - began
     answer: dict[str, Any] = json.loads(finished.stdout)
     verdict = answer["checks"][-1]
     assert "docker" in verdict["message"]
-    assert took < 5  # 0.4 s on an idle machine; the bound leaves room for a busy one
 
 
 def test_a_container_without_its_run_folder_is_counted_and_named(

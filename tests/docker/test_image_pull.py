@@ -204,12 +204,10 @@ def test_a_host_that_does_not_answer_is_told_at_once_as_offline(engine: DockerCl
 @pytest.mark.parametrize("policy", ["never", "missing", "always"])
 def test_no_registry_is_asked_for_an_image_of_ours(engine: DockerClient, policy: images.Policy) -> None:
     ours = ImageReference("skillrun/not-built:0", "skillrun.visual_changenet_train", "cpu", published=False)
-    began = time.monotonic()
     with pytest.raises(NotFoundError) as caught:
         images.ensure(engine, ours, policy, _never)
     assert caught.value.code == "E_IMAGE_MISSING"
     assert caught.value.fix.startswith("skillrun images build train --cpu")
-    assert time.monotonic() - began < 2
 
 
 def test_the_login_to_the_published_images_names_their_one_user() -> None:

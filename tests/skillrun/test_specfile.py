@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -52,11 +51,10 @@ def test_what_a_spec_may_not_hold_is_refused_with_its_place(text: str, code: str
 
 
 def test_a_billion_laughs_is_refused_at_once() -> None:
-    text = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-    began = time.monotonic()
-    with pytest.raises(UsageError):
+    text = "x0: &x0 [x, x]\n" + "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 64))
+    with pytest.raises(UsageError) as caught:  # written out, it would fill any memory
         parse_spec(text)
-    assert time.monotonic() - began < 1
+    assert caught.value.code == "E_SPEC_ALIAS"
 
 
 def test_a_byte_order_mark_in_a_spec_file_does_no_harm(hostile_dir: Path) -> None:
