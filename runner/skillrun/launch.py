@@ -103,10 +103,12 @@ def _hand_over(made: list[Path], user: str) -> None:
 
 
 def stop(run: RunFolder) -> None:
-    """Stop a run; it writes a checkpoint first. Stopping an ended run does nothing."""
-    if not status(run).done:
+    """Stop a run; it writes a checkpoint first. What still runs of a lost run is ended; an ended one stays as it is."""
+    found = status(run)
+    if not found.done:
         with contextlib.suppress(OSError):  # a full disk must not keep anybody from stopping a run
             run.write_record(stop_requested=datetime.now(UTC).isoformat(timespec="seconds"))
+    if not found.done or found.state == "lost":
         get_backend(str(run.read_record().get("backend", "local"))).stop(run)
 
 
@@ -127,6 +129,8 @@ def resume(run: RunFolder, talk: Talk | None = None) -> None:
     talk, plan = talk or Quiet(), Plan.load(run.plan)
     backend = get_backend(plan.backend)
     backend.require_ready(plan)
+    if found.state == "lost":
+        backend.stop(run)  # no two may write one folder
     _bring_weights(plan, talk)
     require_passed(plan, here=backend.local_files, say=talk.say)
     settled = backend.settle(plan, talk)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from skillrun.backends import Quiet
-from skillrun.backends.conformance import SLOW, BackendConformance, wait_until
+from skillrun.backends.conformance import DEAF, SLOW, BackendConformance, wait_until
 from skillrun.backends.local import LocalBackend
 from skillrun.errors import BackendError
 from skillrun.launch import resume, stop
@@ -24,7 +24,8 @@ class TestLocalBackend(BackendConformance):
     name = "local"
 
     def plan_values(self, run: RunFolder, program: str) -> dict[str, Any]:
-        return {"argv": (sys.executable, "-c", program), "env": {"SKILLRUN_RUN_DIR": str(run.path)}}
+        words = (sys.executable, "-c", program, str(run.path))  # as a real command names its spec in the run folder
+        return {"argv": words, "env": {"SKILLRUN_RUN_DIR": str(run.path)}}
 
 
 def test_a_half_written_event_waits_for_its_end(tmp_path: Path) -> None:
@@ -40,17 +41,58 @@ def test_a_half_written_event_waits_for_its_end(tmp_path: Path) -> None:
 def test_a_run_whose_supervisor_is_killed_is_lost_not_succeeded(hostile_dir: Path) -> None:
     run = TestLocalBackend().start(hostile_dir, "event(event='start')\ntime.sleep(60)")
     wait_until(lambda: status(run).state == "running")
-    kill_with_children(run)
+    kill_supervisor(run)
     wait_until(lambda: status(run).done)
+    assert status(run).state == "lost"
+    stop(run)
+
+
+@pytest.mark.parametrize("program", [SLOW, DEAF])
+def test_what_a_lost_run_left_running_is_ended_by_a_stop(program: str, hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, program)
+    wait_until(lambda: status(run).state == "running")
+    (child,) = kill_supervisor(run)
+    wait_until(lambda: status(run).state == "lost")
+    assert goes_on(child)
+    LocalBackend().stop(run, grace_s=1)
+    assert not goes_on(child)
+    stop(run)
     assert status(run).state == "lost"
 
 
-def kill_with_children(run: RunFolder) -> None:
-    """Kill the supervisor of a run, then what it started."""
+def test_what_a_lost_run_left_running_is_ended_before_it_is_resumed(hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, SLOW)
+    wait_until(lambda: status(run).state == "running")
+    (child,) = kill_supervisor(run)
+    wait_until(lambda: status(run).state == "lost")
+    resume(run)
+    assert not goes_on(child)
+    assert status(run).state == "running"
+    stop(run)
+    assert status(run).state == "cancelled"
+
+
+def test_what_a_lost_run_left_running_is_ended_before_its_folder_goes(hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, DEAF)
+    wait_until(lambda: status(run).state == "running")
+    (child,) = kill_supervisor(run)
+    wait_until(lambda: status(run).state == "lost")
+    LocalBackend().forget(run)
+    assert not goes_on(child)
+
+
+def goes_on(pid: int) -> bool:
+    """Whether a process lives; one that ended and waits for its parent does not."""
+    place = Path(f"/proc/{pid}/stat")
+    return place.exists() and place.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+
+
+def kill_supervisor(run: RunFolder) -> list[int]:
+    """Kill the supervisor of a run; returns what it started."""
     pid = json.loads(run.supervisor.read_text(encoding="utf-8"))["pid"]
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    for process in (pid, *map(int, children)):
-        os.kill(process, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    return [int(child) for child in children]
 
 
 def test_a_run_that_is_stopped_as_soon_as_it_starts_is_cancelled_not_lost(hostile_dir: Path) -> None:
@@ -73,9 +115,10 @@ def test_a_run_that_nobody_noted_and_whose_supervisor_is_killed_later_is_lost_no
     run = TestLocalBackend().start(hostile_dir, SLOW)
     run.write_record(handle=None)
     wait_until(lambda: status(run).state == "running")
-    kill_with_children(run)
+    kill_supervisor(run)
     wait_until(lambda: status(run).done)
     assert status(run).state == "lost"
+    stop(run)
 
 
 def test_a_resumed_run_is_followed_though_its_record_still_names_the_first_start(hostile_dir: Path) -> None:

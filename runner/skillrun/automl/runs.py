@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +15,6 @@ from skillrun.automl.slots import Slots
 from skillrun.automl.study import StudyFolder
 from skillrun.automl.trainer import Epoch, Look, State, Wish
 from skillrun.backends import Quiet, Talk
-from skillrun.backends.local import processes
 from skillrun.launch import launch, resume, stop
 from skillrun.overrides import get_dotted
 from skillrun.plan import Plan
@@ -31,7 +27,6 @@ if TYPE_CHECKING:
 
 _KILLED = 128 + signal.SIGKILL
 _GONE = frozenset({"", "E_RUN_KILLED", "E_RUN_ENGINE_RESTARTED"})
-_LEFTOVER_S = 30.0
 _SMALLEST_BATCH = 2
 # Beginning of a trial's folder below a place for results that the user chose.
 TRIAL_FOLDER = "trial-"
@@ -120,10 +115,8 @@ class RunTrainer:
             stop(self._folder.run(run_id))
 
     def go_on(self, run_id: str) -> None:
-        """As ``skillrun runs resume``; what a lost run left running is ended first, so that no two write one folder."""
-        run = self._folder.run(run_id)
-        _end_leftovers(run)
-        resume(run, self._talk)
+        """As ``skillrun runs resume``."""
+        resume(self._folder.run(run_id), self._talk)
 
     def smaller_batch(self, run_id: str) -> int:
         """What the failed run measured as fitting, else half of what it had."""
@@ -204,15 +197,3 @@ def _state(found: RunStatus) -> State:
         return "stopped"
     killed = found.exit_code == _KILLED and str((found.error or {}).get("code") or "") in _GONE
     return "lost" if found.state == "lost" or killed else "failed"
-
-
-def _end_leftovers(run: RunFolder) -> None:
-    """The training of a supervisor that was killed trains on, and nobody would note its end: it is stopped."""
-    words = Plan.load(run.plan).argv[1:]
-    deadline, sign = time.monotonic() + _LEFTOVER_S, signal.SIGTERM
-    while any(str(run.path) in word for word in words) and (left := processes(words)):
-        for pid in left:
-            with contextlib.suppress(OSError):
-                os.kill(pid, sign)
-        sign = signal.SIGKILL if time.monotonic() > deadline else sign
-        time.sleep(0.2)

@@ -23,6 +23,9 @@ from skillrun.errors import BackendError
 from skillrun.plan import Plan
 from skillrun.runfolder import RunFolder, read_json, write_atomic
 
+# What the supervisor starts.
+_REQUEST = "launch.json"
+
 
 class LocalBackend:
     """Keeps the promises of `skillrun.backends.Backend` with plain processes."""
@@ -67,7 +70,7 @@ class LocalBackend:
         request = self.render(plan)
         command = find_command(request["argv"][0])
         run.supervisor.unlink(missing_ok=True)  # of the start before, where the run is resumed
-        write_atomic(run.path / "launch.json", json.dumps({**request, "argv": [command, *request["argv"][1:]]}) + "\n")
+        write_atomic(run.path / _REQUEST, json.dumps({**request, "argv": [command, *request["argv"][1:]]}) + "\n")
         started = subprocess.run(
             [sys.executable, "-S", supervisor.__file__, str(run.path)],
             stdin=subprocess.DEVNULL,
@@ -91,24 +94,31 @@ class LocalBackend:
         return Seen(_process_state(noted["pid"]) not in (None, "Z") and supervisor.identity(noted["pid"]) == noted)
 
     def forget(self, run: RunFolder) -> None:
-        """An ended process leaves nothing but its folder."""
+        """End at once what a killed supervisor left running; its folder is about to go."""
+        _end_leftovers(run, time.monotonic())
 
     def stop(self, run: RunFolder, *, grace_s: float = 30.0) -> None:
-        """Ask the run to end (it writes a checkpoint first), then make it end."""
+        """Ask the run to end (it writes a checkpoint first), then make it end; also what a killed supervisor left."""
         noted = read_json(run.supervisor)
-        if noted is None or not self.look(run).alive:
+        if noted is None:
             return
-        if noted["host"] != os.uname().nodename:
-            raise BackendError(
-                "E_RUN_OTHER_HOST", f"the run is on {noted['host']}", f"stop it there: ssh {noted['host']}"
-            )
-        pid = noted["pid"]
-        os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
+        if self.look(run).alive:
+            if noted["host"] != os.uname().nodename:
+                raise BackendError(
+                    "E_RUN_OTHER_HOST", f"the run is on {noted['host']}", f"stop it there: ssh {noted['host']}"
+                )
+            self._end(run, noted["pid"], deadline)
+        _end_leftovers(run, deadline)
+
+    def _end(self, run: RunFolder, pid: int, deadline: float) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it may end by itself at any moment
+            os.kill(pid, signal.SIGTERM)
         while self.look(run).alive and time.monotonic() < deadline:
             time.sleep(0.1)
         for child in _children(pid) if self.look(run).alive else []:
-            os.killpg(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
         while self.look(run).alive and time.monotonic() < deadline + 5:
             time.sleep(0.05)
 
@@ -135,7 +145,19 @@ def find_command(name: str) -> str:
     return found
 
 
-def processes(tail: Sequence[str]) -> list[int]:
+def _end_leftovers(run: RunFolder, deadline: float) -> None:
+    """The training of a supervisor that was killed trains on, and nobody would note its end: it is ended as well."""
+    words = (read_json(run.path / _REQUEST) or {"argv": []})["argv"][1:]
+    if not any(str(run.path) in word for word in words):
+        return  # words that other runs may have too
+    while (left := _processes(words)) and time.monotonic() < deadline + 5:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def _processes(tail: Sequence[str]) -> list[int]:
     """Processes of this host whose command line ends with these words."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
