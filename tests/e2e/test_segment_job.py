@@ -128,10 +128,14 @@ def test_the_satellite_samples_run_as_they_are(skillrun: Command, shared: Path) 
     check_drawn(results_of(inferred, "inference"), listed, 3, 64)
 
 
-def test_a_stopped_training_is_resumed_where_it_stopped(skillrun: Command, workspace: Path, boards: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_training_is_resumed_where_it_stopped(
+    workers: int, skillrun: Command, workspace: Path, boards: Path
+) -> None:
     epochs = 12
+    tiny = [word.replace("workers=0", f"workers={workers}") for word in TINY]
     launched = skillrun(
-        *("visual_changenet", "segment_train", "--no-automl", "--train-data", boards, *TINY),
+        *("visual_changenet", "segment_train", "--no-automl", "--train-data", boards, *tiny),
         *(f"num_epochs={epochs}", "train.checkpoint_interval=4", "--detach", "--json"),
     )
     run = RunFolder(Path(answer(launched)["run_dir"]))
@@ -139,6 +143,7 @@ def test_a_stopped_training_is_resumed_where_it_stopped(skillrun: Command, works
     assert first["epoch"] == 1
     stopped = answer(skillrun("runs", "stop", "last", "--json"))
     assert stopped["run"]["state"] == "cancelled"
+    assert stopped["run"]["error"]["code"] == "E_CANCELLED"
     resumed = skillrun("runs", "resume", "last", "--json")
     assert answer(resumed)["run"]["run_id"] == run.run_id
     assert "epoch 1 " not in resumed.stderr
