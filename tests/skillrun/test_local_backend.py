@@ -16,8 +16,23 @@ from skillrun.backends.conformance import DEAF, SLOW, BackendConformance, wait_u
 from skillrun.backends.local import LocalBackend
 from skillrun.errors import BackendError
 from skillrun.launch import resume, stop
-from skillrun.runfolder import RunFolder
+from skillrun.runfolder import RunFolder, read_json
 from skillrun.watch import read_events, status
+
+# Forks as a training forks its loaders; asked to end, it still needs the child, and tells whether it was there.
+WITH_LOADER = """
+loader = os.fork()
+if not loader:
+    time.sleep(60)
+def end(*_):
+    time.sleep(0.5)
+    there = os.waitpid(loader, os.WNOHANG) == (0, 0)
+    os.kill(loader, signal.SIGKILL)
+    result('cancelled', there=there); sys.exit(130)
+signal.signal(signal.SIGTERM, end)
+event(event='start')
+time.sleep(60)
+"""
 
 
 class TestLocalBackend(BackendConformance):
@@ -45,6 +60,22 @@ def test_a_run_whose_supervisor_is_killed_is_lost_not_succeeded(hostile_dir: Pat
     wait_until(lambda: status(run).done)
     assert status(run).state == "lost"
     stop(run)
+
+
+def test_a_stop_leaves_its_loaders_to_the_training(hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, WITH_LOADER)
+    wait_until(lambda: status(run).state == "running")
+    stop(run)
+    assert (read_json(run.result) or {})["there"]
+
+
+def test_so_does_a_stop_of_what_a_lost_run_left_running(hostile_dir: Path) -> None:
+    run = TestLocalBackend().start(hostile_dir, WITH_LOADER)
+    wait_until(lambda: status(run).state == "running")
+    kill_supervisor(run)
+    wait_until(lambda: status(run).state == "lost")
+    stop(run)
+    assert (read_json(run.result) or {})["there"]
 
 
 @pytest.mark.parametrize("program", [SLOW, DEAF])

@@ -112,8 +112,7 @@ class LocalBackend:
         _end_leftovers(run, deadline)
 
     def _end(self, run: RunFolder, pid: int, deadline: float) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it may end by itself at any moment
-            os.kill(pid, signal.SIGTERM)
+        _send(signal.SIGTERM, [pid])
         while self.look(run).alive and time.monotonic() < deadline:
             time.sleep(0.1)
         for child in _children(pid) if self.look(run).alive else []:
@@ -150,11 +149,18 @@ def _end_leftovers(run: RunFolder, deadline: float) -> None:
     words = (read_json(run.path / _REQUEST) or {"argv": []})["argv"][1:]
     if not any(str(run.path) in word for word in words):
         return  # words that other runs may have too
+    found = _processes(words)
+    _send(signal.SIGTERM, [pid for pid in found if _parent(pid) not in found])  # loaders it needs until it has saved
     while (left := _processes(words)) and time.monotonic() < deadline + 5:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+        if time.monotonic() >= deadline:
+            _send(signal.SIGKILL, left)
         time.sleep(0.2)
+
+
+def _send(number: signal.Signals, pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it may end by itself at any moment
+            os.kill(pid, number)
 
 
 def _processes(tail: Sequence[str]) -> list[int]:
@@ -181,6 +187,11 @@ def _process_state(pid: int) -> str | None:
     except PermissionError:
         return "R"
     return "R"
+
+
+def _parent(pid: int) -> int | None:
+    fields = supervisor.stat_fields(pid)
+    return int(fields[1]) if fields else None
 
 
 def _children(pid: int) -> list[int]:

@@ -60,7 +60,7 @@ def supervise(folder: Path) -> int:
         if child is None:
             early.append(number)
         elif child.poll() is None:
-            os.killpg(child.pid, number)
+            os.kill(child.pid, number)  # not its loaders: it needs them to end its step and save
 
     for stop in STOPS:
         signal.signal(stop, forward)

@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 from torch.utils.data import DataLoader
 
-from visual_changenet.data import worker
 from visual_changenet.data.classify import ClassifyDataset, Item, Split
 from visual_changenet.data.order import EpochSampler
 from visual_changenet.data.segment import SegmentDataset, SegmentItem, SegmentSplit
@@ -124,5 +123,10 @@ def _loader_options(data: dict[str, Any], *, pin: bool) -> dict[str, Any]:
         "num_workers": workers,
         "persistent_workers": workers > 0,
         "pin_memory": pin,
-        "worker_init_fn": worker.start,
+        "worker_init_fn": _start_worker,
     }
+
+
+def _start_worker(number: int) -> None:
+    # Workers run beside each other; threads inside one only fight for the same cores.
+    cv2.setNumThreads(1)
